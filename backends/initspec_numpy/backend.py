@@ -1,0 +1,61 @@
+"""Plans become NumPy arrays: allocate, fill in place."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from initspec_kernel import fill
+from numpy.typing import NDArray
+
+from initspec.backend import Backend
+from initspec.errors import BackendError, InitspecTypeError, InitspecValueError
+from initspec.plan import FillPlan, check_dtype
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(Backend):
+    """Arrays of NumPy; bfloat16 through the ``ml_dtypes`` package."""
+
+    name: ClassVar[str] = "numpy"
+
+    def emit(self, plan: FillPlan, dtype: str, device: Any) -> NDArray[Any]:
+        """A new C-contiguous array."""
+        if device not in (None, "cpu"):
+            raise InitspecValueError("device", device, "None or 'cpu': NumPy has no other")
+        array = np.empty(plan.shape, _dtype(dtype))
+        self.emit_into(plan, array)
+        return array
+
+    def emit_into(self, plan: FillPlan, out: Any) -> None:
+        """Write into an array of any strides."""
+        fill(plan, self.to_host(out), check_dtype(out.dtype))
+
+    def inspect(self, out: Any) -> tuple[tuple[int, ...], Any]:
+        """Shape and dtype of a writable array."""
+        if not isinstance(out, np.ndarray):
+            raise InitspecTypeError("out", type(out), "a NumPy array")
+        if not out.flags.writeable:
+            raise InitspecValueError("out", out.flags, "a writable array")
+        return out.shape, out.dtype
+
+    def fresh_seed(self) -> int:
+        """From NumPy's global generator, so that ``np.random.seed`` governs it."""
+        return int(np.random.randint(0, 2**64, dtype=np.uint64))
+
+    def to_host(self, tensor: Any) -> NDArray[Any]:
+        """The array itself; the bits of a bfloat16 one."""
+        array: NDArray[Any] = tensor
+        return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name != "bfloat16":
+        return np.dtype(name)
+    try:
+        import ml_dtypes  # noqa: PLC0415
+    except ImportError as error:
+        advice = "NumPy has no bfloat16 of its own: pip install ml_dtypes."
+        raise BackendError("dtype", name, "the ml_dtypes package", advice) from error
+    return np.dtype(ml_dtypes.bfloat16)

@@ -1,0 +1,448 @@
+"""Layout algebra: which axis of a stored tensor plays which part in the logical one.
+
+A pattern such as ``"OIHW"`` or ``"(G O) I H W"`` is parsed to axes of factors; bound to a shape
+it becomes a `Geometry`, which knows the canonical order of the factors (stack, output, input then
+spatial) and from it the coordinates ``s, o, j`` of the stream.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from .errors import InitspecTypeError, InitspecValueError, did_you_mean
+from .shape import check_count, check_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Factor", "Geometry", "Layout", "LayoutOptions", "default_pattern", "resolve"]
+
+SPATIAL = "TDHWLXYZ"
+STACK = "S#_"  # "#" stands for a number in the pattern: unnamed blocks
+OUTPUT = "VGO"
+INPUT = "I"
+_RANK = {letter: rank for rank, letter in enumerate(STACK + OUTPUT + INPUT + SPATIAL)}
+_TOKEN = re.compile(r"[A-Z_]|\d+|[()]|\s+|.", re.DOTALL)
+_LEGEND = (
+    "letters I (in), O (out), T D H W L X Y Z (spatial), S (stack), G (group), V (vocabulary), "
+    "_ (no part), numbers (blocks), parentheses round a composite axis"
+)
+_CONVENTIONS = {
+    "OI": ("", "I", "OI", "OIW", "OIHW", "OIDHW"),
+    "IO": ("", "I", "IO", "WIO", "HWIO", "DHWIO"),
+}
+LIMITS = {"stack": 2**32, "output": 2**32, "input": 2**34}  # what the counter words can hold
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One factor of an axis: its letter and, once known, its size."""
+
+    letter: str
+    size: int | None = None
+
+    @property
+    def extent(self) -> int:
+        """The size, of a factor that is bound to a shape."""
+        assert self.size is not None, "bound factors have sizes"
+        return self.size
+
+    @property
+    def coordinate(self) -> str:
+        """The coordinate that the factor counts in: ``stack``, ``output`` or ``input``."""
+        if self.letter in STACK:
+            return "stack"
+        return "output" if self.letter in OUTPUT else "input"
+
+
+Axis = tuple[Factor, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts that the axes of a stored tensor play.
+
+    Build one with `Layout.parse`. ``stride`` is the product of the strides over all spatial axes;
+    ``blocks`` names the parts of a fused tensor; ``transposed`` says transposed convolution.
+    """
+
+    pattern: str
+    axes: tuple[Axis, ...]
+    blocks: tuple[str, ...] = ()
+    stride: int = 1
+    transposed: bool = False
+
+    @classmethod
+    def parse(
+        cls,
+        pattern: str | Layout,
+        *,
+        groups: int | None = None,
+        blocks: Iterable[str] | None = None,
+        stride: int | tuple[int, ...] = 1,
+        transposed: bool | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Layout:
+        """Read a pattern: one letter per axis, composite axes in parentheses, outermost first.
+
+        ``groups`` sizes the group factor (and adds it where the pattern has none); ``sizes``
+        gives sizes of other factors by letter; ``blocks`` names the parts of a fused axis;
+        ``stride`` is one number for all spatial axes or one per axis; ``transposed`` overrides
+        what the letters say (``IOHW`` and ``HWOI`` are transposed convolutions).
+
+        Raises `InitspecValueError` for a pattern that cannot be read.
+
+        >>> Layout.parse("OIHW", groups=8).pattern
+        '(G O) I H W'
+        """
+        if isinstance(pattern, Layout):
+            extras = (groups, blocks, transposed, sizes)
+            if any(extra is not None for extra in extras) or stride != 1:
+                raise InitspecTypeError(
+                    "layout", pattern, "a pattern, when groups, blocks, stride, ... come with it"
+                )
+            return pattern
+        if not isinstance(pattern, str):
+            advice = "For example 'OIHW' or '(G O) I H W'."
+            raise InitspecTypeError("layout", pattern, "a pattern string", advice)
+        return _parse(
+            pattern,
+            groups,
+            None if blocks is None else tuple(blocks),
+            tuple(stride) if isinstance(stride, Iterable) else stride,
+            transposed,
+            tuple(sorted((sizes or {}).items())),
+        )
+
+    def bind(self, shape: Iterable[Any]) -> Geometry:
+        """The geometry of a tensor of this layout: every factor with its size.
+
+        >>> Layout.parse("(4 O) I").bind((32, 5)).counts
+        (4, 8, 5)
+        """
+        return _bind(self, check_shape(shape))
+
+    def __str__(self) -> str:
+        return self.pattern
+
+
+@lru_cache(maxsize=4096)
+def _parse(
+    pattern: str,
+    groups: int | None,
+    blocks: tuple[str, ...] | None,
+    stride: int | tuple[int, ...],
+    transposed: bool | None,
+    sizes: tuple[tuple[str, int], ...],
+) -> Layout:
+    axes = _read(pattern)
+    if transposed is None:
+        transposed = _looks_transposed(axes)
+    axes = _with_groups(pattern, axes, groups, transposed)
+    axes = _with_sizes(pattern, axes, dict(sizes))
+    if blocks is not None:
+        blocks, axes = _with_blocks(pattern, axes, blocks)
+    steps = _stride(pattern, axes, stride)
+    return Layout(_write(axes), axes, blocks or (), steps, transposed)
+
+
+def _fault(pattern: str, position: int, expected: str) -> InitspecValueError:
+    caret = f"Look here:\n  {pattern}\n  {' ' * position}^"
+    return InitspecValueError("layout", pattern, expected, caret)
+
+
+def _read(pattern: str) -> tuple[Axis, ...]:
+    axes: list[Axis] = []
+    group: list[Factor] | None = None
+    for token in _TOKEN.finditer(pattern):
+        text = token.group()
+        if text == "(" and group is None:
+            group = []
+        elif text == ")" and group:
+            axes.append(tuple(group))
+            group = None
+        elif text in _RANK or text.isdecimal():
+            factor = _number(pattern, token) if text.isdecimal() else Factor(text)
+            group.append(factor) if group is not None else axes.append((factor,))
+        elif not text.isspace():
+            raise _fault(pattern, token.start(), _LEGEND)
+    if group is not None:
+        raise _fault(pattern, len(pattern), "a closing parenthesis")
+    return tuple(axes)
+
+
+def _number(pattern: str, token: re.Match[str]) -> Factor:
+    if int(token.group()) < 1:
+        raise _fault(pattern, token.start(), "a number of blocks of at least 1")
+    return Factor("#", int(token.group()))
+
+
+def _write(axes: tuple[Axis, ...]) -> str:
+    words = [[str(f.size) if f.letter == "#" else f.letter for f in axis] for axis in axes]
+    if all(len(axis) == 1 for axis in axes) and not any(w[0].isdecimal() for w in words):
+        return "".join(word[0] for word in words)
+    return " ".join(w[0] if len(w) == 1 else f"({' '.join(w)})" for w in words)
+
+
+def _letters(axes: tuple[Axis, ...]) -> str:
+    return "".join(factor.letter for axis in axes for factor in axis)
+
+
+def _looks_transposed(axes: tuple[Axis, ...]) -> bool:
+    """Kernels are O I spatial (torch) or spatial I O (the others); the reverse is transposed."""
+    order = "".join("k" if f in SPATIAL else f for f in _letters(axes) if f in SPATIAL + "IO")
+    return bool(re.fullmatch(r"I+O+k+|k+O+I+", order))
+
+
+def _with_groups(
+    pattern: str, axes: tuple[Axis, ...], groups: int | None, transposed: bool
+) -> tuple[Axis, ...]:
+    if groups is None:
+        return axes
+    groups = check_count(groups, "groups")
+    letters = _letters(axes)
+    if letters.count("G") == 1:
+        return _map(axes, "G", lambda factor: (replace(factor, size=groups),))
+    # In a transposed convolution the groups share the input axis: torch stores (in, out/g, H, W).
+    home = "I" if transposed else "O"
+    if groups == 1:
+        return axes
+    if "G" in letters or letters.count(home) != 1:
+        advice = "Write the group factor yourself, as in '(G O) I H W'."
+        raise InitspecValueError("layout", pattern, f"one {home} axis to hold the groups", advice)
+    return _map(axes, home, lambda factor: (Factor("G", groups), factor))
+
+
+def _map(axes: tuple[Axis, ...], letter: str, change: Any) -> tuple[Axis, ...]:
+    return tuple(
+        tuple(new for old in axis for new in (change(old) if old.letter == letter else (old,)))
+        for axis in axes
+    )
+
+
+def _with_sizes(
+    pattern: str, axes: tuple[Axis, ...], sizes: dict[str, int]
+) -> tuple[Axis, ...]:
+    for letter, size in sizes.items():
+        if _letters(axes).count(letter) != 1:
+            raise InitspecValueError(
+                f"sizes[{letter!r}]", size, f"a letter that stands once in {pattern!r}"
+            )
+        count = check_count(size, f"sizes[{letter!r}]", minimum=0)
+        axes = _map(axes, letter, lambda factor, n=count: (replace(factor, size=n),))
+    return axes
+
+
+def _with_blocks(
+    pattern: str, axes: tuple[Axis, ...], blocks: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[Axis, ...]]:
+    """Named blocks live in the one number of the pattern, else in its one stack axis."""
+    letters = _letters(axes)
+    home = "#" if "#" in letters else "S"
+    if letters.count(home) != 1:
+        advice = "Write the fused axis as in '(4 O) I', or a stack axis 'S'."
+        raise InitspecValueError("blocks", blocks, f"one block axis in {pattern!r}", advice)
+    if not all(isinstance(name, str) and name for name in blocks) or len(set(blocks)) < len(blocks):
+        raise InitspecValueError("blocks", blocks, "different, non-empty names, one per block")
+    known = next(f.size for axis in axes for f in axis if f.letter == home)
+    if known not in (None, len(blocks)):
+        raise InitspecValueError("blocks", blocks, f"{known} names, one per block of {pattern!r}")
+    return blocks, _map(axes, home, lambda factor: (replace(factor, size=len(blocks)),))
+
+
+def _stride(pattern: str, axes: tuple[Axis, ...], stride: int | tuple[int, ...]) -> int:
+    spatial = sum(letter in SPATIAL for letter in _letters(axes))
+    if isinstance(stride, tuple):
+        if len(stride) != spatial:
+            raise InitspecValueError(
+                "stride", stride, f"{spatial} numbers, one per spatial axis of {pattern!r}"
+            )
+        return math.prod(check_count(n, f"stride[{i}]") for i, n in enumerate(stride))
+    return int(check_count(stride, "stride") ** spatial)
+
+
+@lru_cache(maxsize=4096)
+def _bind(layout: Layout, shape: tuple[int, ...]) -> Geometry:
+    if len(layout.axes) != len(shape):
+        raise InitspecValueError(
+            "layout",
+            layout.pattern,
+            f"as many axes as the shape {shape}: the layout has {len(layout.axes)}, "
+            f"the shape {len(shape)}",
+        )
+    sized = (_solve(layout.pattern, axis, n) for axis, n in zip(layout.axes, shape, strict=True))
+    geometry = Geometry(layout, shape, tuple(factor for axis in sized for factor in axis))
+    for count, (name, limit) in zip(geometry.counts, LIMITS.items(), strict=True):
+        if count > limit:
+            raise InitspecValueError("shape", shape, f"at most {limit} {name} coordinates")
+    return geometry
+
+
+def _solve(pattern: str, axis: Axis, length: int) -> Axis:
+    """Fill in the one size of a composite axis that is not given."""
+    known = math.prod(f.size for f in axis if f.size is not None)
+    unknown = [f.letter for f in axis if f.size is None]
+    name = " ".join(str(f.size) if f.letter == "#" else f.letter for f in axis)
+    if len(unknown) > 1:
+        advice = "Pass groups=, or sizes={...}."
+        raise InitspecValueError("layout", pattern, f"sizes for all but one of ({name})", advice)
+    if (unknown and length % max(known, 1)) or (not unknown and known != length):
+        given = ", ".join(f"{f.letter}={f.size}" for f in axis if f.size is not None)
+        rule = f"an axis ({name}) whose length {'divides by' if unknown else 'equals'} {known}"
+        raise InitspecValueError("shape", length, f"{rule} ({given}) in layout {pattern!r}")
+    rest = length // max(known, 1)
+    return tuple(f if f.size is not None else replace(f, size=rest) for f in axis)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A layout bound to a shape: the factors of all axes, outermost first, with their sizes."""
+
+    layout: Layout
+    shape: tuple[int, ...]
+    factors: tuple[Factor, ...]
+
+    @cached_property
+    def block(self) -> int | None:
+        """Which factor holds the named blocks, or None."""
+        if not self.layout.blocks:
+            return None
+        letters = [factor.letter for factor in self.factors]
+        return letters.index("#" if "#" in letters else "S")
+
+    def _coordinate(self, name: str) -> tuple[int, ...]:
+        chosen = (
+            i for i, f in enumerate(self.factors) if f.coordinate == name and i != self.block
+        )
+        return tuple(sorted(chosen, key=lambda i: (_RANK[self.factors[i].letter], i)))
+
+    @cached_property
+    def stack(self) -> tuple[int, ...]:
+        """The factors that make up ``s``, outermost first."""
+        return self._coordinate("stack")
+
+    @cached_property
+    def output(self) -> tuple[int, ...]:
+        """The factors that make up ``o``, outermost first."""
+        return self._coordinate("output")
+
+    @cached_property
+    def input(self) -> tuple[int, ...]:
+        """The factors that make up ``j``, outermost first: input, then spatial."""
+        return self._coordinate("input")
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many values each of the coordinates s, o and j takes."""
+        return self._count(self.stack), self._count(self.output), self._count(self.input)
+
+    def _count(self, chosen: tuple[int, ...]) -> int:
+        return math.prod(self.factors[i].extent for i in chosen)
+
+    def size(self, letters: str) -> int:
+        """The product of the sizes of all factors with one of these letters."""
+        return math.prod(f.extent for f in self.factors if f.letter in letters)
+
+    def has(self, letter: str) -> bool:
+        """Whether a factor has this letter."""
+        return any(factor.letter == letter for factor in self.factors)
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The spatial sizes in canonical order."""
+        return tuple(self.factors[i].extent for i in self.input if self.factors[i].letter != "I")
+
+    @property
+    def factored_shape(self) -> tuple[int, ...]:
+        """The shape with every composite axis split into its factors."""
+        return tuple(factor.extent for factor in self.factors)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The factors in canonical order: the block factor if any, then s, o and j."""
+        first = () if self.block is None else (self.block,)
+        return first + self.stack + self.output + self.input
+
+    @property
+    def canonical_shape(self) -> tuple[int, ...]:
+        """The factored shape in canonical order."""
+        return tuple(self.factors[i].extent for i in self.order)
+
+    @property
+    def inverse_order(self) -> tuple[int, ...]:
+        """The permutation from canonical order back to the order of storage."""
+        return tuple(sorted(range(len(self.factors)), key=self.order.__getitem__))
+
+    def canonical(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A view of a stored array (any strides) with its factors in canonical order."""
+        return factored(array, self.layout_extents()).transpose(self.order)
+
+    def layout_extents(self) -> tuple[tuple[int, ...], ...]:
+        """The factor sizes, axis by axis."""
+        sizes = iter(self.factored_shape)
+        return tuple(tuple(next(sizes) for _ in axis) for axis in self.layout.axes)
+
+
+def factored(
+    array: np.ndarray[Any, Any], extents: tuple[tuple[int, ...], ...]
+) -> np.ndarray[Any, Any]:
+    """A view of ``array`` whose axis k is split into ``extents[k]``; never a copy."""
+    from numpy.lib.stride_tricks import as_strided  # noqa: PLC0415
+
+    shape, strides = [], []
+    for sizes, stride in zip(extents, array.strides, strict=True):
+        for position, size in enumerate(sizes):
+            shape.append(size)
+            strides.append(stride * math.prod(sizes[position + 1 :]))
+    return as_strided(array, tuple(shape), tuple(strides))
+
+
+def default_pattern(rank: int, convention: str, *, fans: bool) -> str:
+    """The convention's own layout for a rank: ``OI`` as in torch, ``IO`` as everywhere else.
+
+    >>> default_pattern(4, "IO", fans=True)
+    'HWIO'
+    """
+    patterns = _CONVENTIONS[convention]
+    if rank < len(patterns) and (rank > 1 or not fans):
+        return patterns[rank]
+    advice = (
+        "Pass layout=, for example 'O' or 'SIO'"
+        + (", or give the fan: init.replace(fan=256)." if fans else ".")
+    )
+    reason = "fans need at least 2 axes" if rank < 2 else f"no convention has {rank} axes"
+    raise InitspecValueError("layout", None, f"a layout for a tensor of rank {rank}: {reason}", advice)
+
+
+class LayoutOptions(TypedDict, total=False):
+    """The keywords that say how a tensor is stored; `Layout.parse` explains each."""
+
+    layout: str | Layout | None
+    groups: int | None
+    blocks: Iterable[str] | None
+    stride: int | tuple[int, ...]
+    transposed: bool | None
+    sizes: Mapping[str, int] | None
+
+
+def resolve(options: LayoutOptions, rank: int, convention: str, *, fans: bool) -> Layout:
+    """The layout that the options describe; the convention's own for the rank if they name none."""
+    given = dict(options)
+    pattern = given.pop("layout", None)
+    if pattern is None:
+        pattern = default_pattern(rank, convention, fans=fans)
+    try:
+        return Layout.parse(pattern, **given)  # type: ignore[arg-type]
+    except TypeError as error:
+        if isinstance(error, InitspecTypeError):
+            raise
+        known = list(LayoutOptions.__annotations__)
+        wrong = next((name for name in given if name not in known), str(error))
+        raise InitspecTypeError(
+            wrong, given.get(wrong), f"one of the keywords {known}", did_you_mean(wrong, known)
+        ) from error

@@ -1,0 +1,126 @@
+"""Which backends there are: a first-party table, and the entry-point group for everybody else.
+
+A framework is imported when the user names it or passes its tensor, and never before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from .backend import Backend
+from .errors import BackendError, InitspecTypeError, InitspecValueError, did_you_mean
+
+__all__ = ["FIRST_PARTY", "GROUP", "backend_names", "choose", "get_backend"]
+
+GROUP = "initspec.backends"
+FIRST_PARTY = {
+    "numpy": "initspec_numpy:backend",
+    "torch": "initspec_torch:backend",
+    "tensorflow": "initspec_tensorflow:backend",
+    "jax": "initspec_jax:backend",
+    "keras": "initspec_keras:backend",
+}
+_DISTRIBUTION = "initspec"
+_OWNERS = {"ndarray": "numpy", "jaxlib": "jax"}  # where the module of a tensor misleads
+
+
+def choose(name: str | None, out: Any) -> Backend:
+    """The backend that is named, else the one that ``out`` belongs to, else NumPy."""
+    if name is None:
+        name = "numpy" if out is None else _owner(out)
+    return get_backend(name)
+
+
+def _owner(out: Any) -> str:
+    root = type(out).__module__.partition(".")[0]
+    name = _OWNERS.get(root, root)
+    if name not in FIRST_PARTY and name not in backend_names():
+        raise InitspecTypeError("out", out, f"a tensor of {backend_names()}", "Pass backend=.")
+    return name
+
+
+@lru_cache(maxsize=64)
+def get_backend(name: str) -> Backend:
+    """The backend of that name; imports its framework.
+
+    Raises:
+        BackendError: there is no such backend, or its framework does not import.
+
+    >>> get_backend("numpy").name
+    'numpy'
+    """
+    if not isinstance(name, str):
+        raise InitspecTypeError("backend", name, f"one of {backend_names()}")
+    target = FIRST_PARTY.get(name)
+    if target is None:
+        return _load_third_party(name)
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a framework may fail in any way while it is imported
+        raise _broken(name, error, f"pip install 'initspec[{name}]'") from error
+    return _checked(name, found, target)
+
+
+def _broken(name: str, error: Exception, install: str) -> BackendError:
+    if isinstance(error, BackendError):
+        return error
+    root = (getattr(error, "name", None) or "").partition(".")[0]
+    missing = isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(root) is None
+    if missing:
+        return BackendError("backend", name, f"{root} to be installed", f"Try: {install}")
+    reason = f"{type(error).__name__}: {error}"
+    advice = f"It is installed but does not import ({reason}). Reinstall it: {install}"
+    return BackendError("backend", name, f"a working {name}", advice)
+
+
+def backend_names() -> list[str]:
+    """The names of all backends that are installed, ours first; imports none of them."""
+    return [*FIRST_PARTY, *(name for name in _third_party() if name not in FIRST_PARTY)]
+
+
+@lru_cache(maxsize=1)
+def _third_party() -> dict[str, EntryPoint]:
+    """Entry points by name; two distributions that offer one name are an error."""
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        if _owner_of(point) == _DISTRIBUTION and FIRST_PARTY.get(point.name) == point.value:
+            continue
+        other = _owner_of(found[point.name]) if point.name in found else _DISTRIBUTION
+        if point.name in FIRST_PARTY or point.name in found:
+            raise BackendError(
+                "backend",
+                point.name,
+                f"one distribution to offer it: {other} and {_owner_of(point)} do",
+                "Uninstall one of them.",
+            )
+        found[point.name] = point
+    return found
+
+
+def _owner_of(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"
+
+
+def _load_third_party(name: str) -> Backend:
+    point = _third_party().get(name)
+    if point is None:
+        advice = did_you_mean(name, backend_names()) or "Is its package installed?"
+        raise InitspecValueError("backend", name, f"one of {backend_names()}", advice)
+    owner = _owner_of(point)
+    try:
+        found = point.load()
+    except Exception as error:
+        raise _broken(name, error, f"pip install --force-reinstall {owner}") from error
+    return _checked(name, found, f"{owner}: {point.value}")
+
+
+def _checked(name: str, found: Any, origin: str) -> Backend:
+    backend = found() if isinstance(found, type) else found
+    if not isinstance(backend, Backend) or backend.name != name:
+        raise BackendError("backend", backend, f"an initspec Backend named {name!r}", origin)
+    return backend

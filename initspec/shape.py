@@ -1,0 +1,60 @@
+"""Shapes: a tuple of plain integers, checked once, before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping, Set
+from typing import Any
+
+from .errors import InitspecTypeError, InitspecValueError
+
+__all__ = ["LARGEST", "check_count", "check_shape"]
+
+LARGEST = 2**63 - 1  # elements: what a signed 64-bit index reaches
+
+
+def check_shape(shape: Iterable[Any], where: str = "shape") -> tuple[int, ...]:
+    """``shape`` as a tuple of non-negative ints; generators are read once, nothing is coerced.
+
+    >>> check_shape(n for n in (3, 4))
+    (3, 4)
+    """
+    if isinstance(shape, (str, bytes, Mapping, Set)) or not hasattr(shape, "__iter__"):
+        hint = f"Write ({shape},) for one axis." if isinstance(shape, int) else ""
+        raise InitspecTypeError(where, shape, "a tuple of integers", hint)
+    dims = tuple(
+        check_count(dim, f"{where}[{axis}]", minimum=0) for axis, dim in enumerate(_items(shape))
+    )
+    if math.prod(dim for dim in dims if dim) > LARGEST or max(dims, default=0) > LARGEST:
+        raise InitspecValueError(where, dims, "fewer than 2**63 elements", "Make it smaller.")
+    return dims
+
+
+def _items(shape: Iterable[Any]) -> list[Any]:
+    try:
+        return list(shape)
+    except Exception as error:  # e.g. a tf.TensorShape of unknown rank, a traced array
+        advice = "Build the layer first, so that its shape is known."
+        raise InitspecTypeError("shape", shape, "a shape of known rank", advice) from error
+
+
+def check_count(value: Any, where: str, minimum: int = 1) -> int:
+    """``value`` as a plain int of at least ``minimum``; booleans and floats are refused.
+
+    >>> check_count(8, "groups")
+    8
+    """
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        raise InitspecTypeError(where, value, "an integer", "A boolean is not a size.")
+    if value is None:
+        advice = "Build the model (or run one batch) so that every size is known."
+        raise InitspecTypeError(where, value, "an integer", advice)
+    try:
+        number = operator.index(value)
+    except Exception as error:  # jax raises its own error for a traced size
+        advice = "Sizes are static integers; write 4, not 4.0, and never a traced value."
+        raise InitspecTypeError(where, value, "an integer", advice) from error
+    if number < minimum:
+        raise InitspecValueError(where, number, f"an integer of at least {minimum}")
+    return number
