@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .draw import Draw
     from .plan import FillPlan
 
-__all__ = ["TABLE", "VERSION", "cast", "fill", "integers", "key", "normal", "philox4x32", "words"]
+__all__ = ["TABLE", "TABLE_DIGEST", "VERSION", "cast", "fill", "integers", "key", "normal", "philox4x32", "words"]
 
 VERSION = "v1"
 MASK = 0xFFFFFFFF
@@ -39,7 +39,7 @@ _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # the published constants of Philox4x32 (Salm
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
 _TABLE_FILE = Path(__file__).parent / "data" / "normal_v1.bin"
-_TABLE_DIGEST = "4617a902d6895bf76412c919475247566a01b960ded2344dcc474473a672e459"
+TABLE_DIGEST = "4617a902d6895bf76412c919475247566a01b960ded2344dcc474473a672e459"
 _NAME_LIMIT = 2**16  # bytes
 _CHUNK = 2**14  # blocks of four words that are in flight at once: bounds the memory
 _FAR = 7.0  # sigmas: beyond all draws
@@ -252,9 +252,9 @@ def fill(plan: FillPlan, out: NDArray[Any], dtype: str) -> None:
 def _load_table() -> NDArray[np.uint32]:
     data = _TABLE_FILE.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    if digest != _TABLE_DIGEST:
+    if digest != TABLE_DIGEST:
         advice = "The installation is damaged: reinstall initspec."
-        raise InitspecError(str(_TABLE_FILE), digest, f"SHA-256 {_TABLE_DIGEST}", advice)
+        raise InitspecError(str(_TABLE_FILE), digest, f"SHA-256 {TABLE_DIGEST}", advice)
     table = np.frombuffer(data, "<u4").reshape(4096, 2)
     return table.astype(np.uint32)
 

@@ -1,0 +1,1 @@
+"""Conformance of backends with the initspec specification: vectors, checks, tools."""
