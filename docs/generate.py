@@ -1,0 +1,77 @@
+"""Write the pages that are made from data: ``python docs/generate.py [--check]``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from initspec.recipes import ALIASES, RECIPES, Recipe
+
+PAGE = Path(__file__).parent / "recipes.md"
+
+HEAD = """\
+# Recipes and dialects
+
+<!-- Made by docs/generate.py from initspec/recipes.py; do not edit. -->
+
+`initspec.get(name)` gives the initializer of a row, and `replace` varies it:
+`initspec.get("torch.trunc_normal").replace(std=0.02)`. The first table is initspec's own, also
+available as `initspec.he_normal` and so on. The others are *dialects*: each reproduces what another
+system means by a name, with its factors, truncation, fan rule and defaults.
+
+The promise says what agrees between frameworks: `bits`, everything; `rounded`, everything up to the
+last bits of a matrix factorisation (see the [specification](spec.md#8-promise-levels)).
+
+Aliases: {aliases}.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    aliases = ", ".join(f"`{alias}` is `{name}`" for alias, name in ALIASES.items())
+    systems = dict.fromkeys(recipe.name.partition(".")[0] for recipe in _dialects())
+    parts = [HEAD.format(aliases=aliases), _table("initspec", _own())]
+    for system in systems:
+        rows = [recipe for recipe in _dialects() if recipe.name.partition(".")[0] == system]
+        parts.append(_table(f"Dialect `{system}`", rows))
+    return "\n".join(parts)
+
+
+def _own() -> list[Recipe]:
+    return [recipe for recipe in RECIPES.values() if not recipe.system]
+
+
+def _dialects() -> list[Recipe]:
+    return [recipe for recipe in RECIPES.values() if recipe.system]
+
+
+def _table(title: str, rows: list[Recipe]) -> str:
+    same = len({recipe.source for recipe in rows}) == 1
+    head = f"## {title}\n\n" + (f"Source: {rows[0].source}.\n\n" if same else "")
+    columns = ["name", "formula", "promise"] + ([] if same else ["source"])
+    lines = [_row(columns), _row(["---"] * len(columns))]
+    for recipe in rows:
+        cells = [f"`{recipe.name}`", recipe.formula, _promise(recipe)]
+        lines.append(_row(cells + ([] if same else [recipe.source])))
+    return head + "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _promise(recipe: Recipe) -> str:
+    factored = recipe.initializer.distribution in ("orthogonal", "delta_orthogonal")
+    return "`rounded`" if factored else "`bits`"
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` say whether it is fresh."""
+    if "--check" in sys.argv[1:]:
+        return int(PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
