@@ -67,6 +67,11 @@ class FillPlan:
         """``bits``: equal everywhere; ``rounded``: equal up to a factorisation's last bits."""
         return "bits" if isinstance(self.content, Draw) else self.content.promise
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """The name of each key: ``name#block`` for named blocks, else ``name``."""
+        blocks = self.geometry.layout.blocks
+        return tuple(f"{name}#{block}" for block in blocks) if blocks else (name,)
+
     def with_keys(self, keys: tuple[tuple[Any, Any], ...]) -> FillPlan:
         """The same plan under other (for example traced) keys."""
         return replace(self, keys=keys)

@@ -27,7 +27,7 @@ KNOWN_ANSWERS = [
     (PI[:4], PI[4:], (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
 ]
 SEVEN_ROUNDS = [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]
-FROZEN_VECTORS = "ad65e84b61f9be7d8c53fdbc0cba4a200f421084cf690421740abc6765704f90"
+FROZEN_VECTORS = "dce68aea92c384a3ef31fba24873db29a0da05af7a98dcc9347a1f10fe94ef85"
 
 
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
@@ -46,7 +46,9 @@ def test_philox_agrees_with_the_ten_thousandth_word_of_cpp26():
 
 def test_philox_is_the_same_for_ints_and_arrays():
     counter = tuple(np.array([word], np.uint64) for word in PI[:4])
-    assert [int(word[0]) for word in stream.philox4x32(counter, PI[4:])] == list(KNOWN_ANSWERS[2][2])
+    assert [int(word[0]) for word in stream.philox4x32(counter, PI[4:])] == list(
+        KNOWN_ANSWERS[2][2]
+    )
 
 
 def test_golden_vectors_are_frozen_and_computed():
@@ -97,7 +99,10 @@ def test_normal_to_the_last_word_of_the_tail():
 )
 def test_the_two_extreme_words(word, tail):
     z = int(stream.normal(np.array([word], np.uint32))[0])
-    assert abs(z * 2.0**-28 + ndtri(tail if tail < 0.5 else 2.0**-33) * (1 if tail < 0.5 else -1)) <= 2.0**-26
+    assert (
+        abs(z * 2.0**-28 + ndtri(tail if tail < 0.5 else 2.0**-33) * (1 if tail < 0.5 else -1))
+        <= 2.0**-26
+    )
     assert (z > 0) == (word < 2**31)
 
 
@@ -107,7 +112,9 @@ def test_uniform_reaches_both_ends_and_never_zero():
     assert z.tolist() == [1, 1, 2**31 - 1, -(2**31) + 1, -1]
 
 
-@pytest.mark.parametrize("bounds", [(-2.0, 2.0), (-1.0, 2.5), (0.5, None), (None, -0.25), (-0.01, 0.01)])
+@pytest.mark.parametrize(
+    "bounds", [(-2.0, 2.0), (-1.0, 2.5), (0.5, None), (None, -0.25), (-0.01, 0.01)]
+)
 def test_truncated_words_stay_inside_at_both_ends(bounds):
     low, high = bounds
     lo, width = stream.truncation(low, high)
@@ -169,7 +176,9 @@ def test_fill_equals_the_scalar_specification(draw):
     key = stream.key(7, "scalar")
     out = np.empty((2, 3, 11), np.float32)
     stream.fill(FillPlan(geometry, draw, (key,)), out, "float32")
-    want = [[[scalar_value(draw, key, s, o, j) for j in range(11)] for o in range(3)] for s in range(2)]
+    want = [
+        [[scalar_value(draw, key, s, o, j) for j in range(11)] for o in range(3)] for s in range(2)
+    ]
     assert out.tolist() == np.array(want).tolist()
 
 
@@ -210,7 +219,12 @@ def test_narrow_types_are_the_rounded_float32():
 
 def test_bfloat16_rounds_ties_to_even():
     ties = np.array([0x3F808000, 0x3F818000, 0x3F808001, 0xBF808000], np.uint32).view(np.float32)
-    assert stream.cast(ties.astype(np.float64), "bfloat16").tolist() == [0x3F80, 0x3F82, 0x3F81, 0xBF80]
+    assert stream.cast(ties.astype(np.float64), "bfloat16").tolist() == [
+        0x3F80,
+        0x3F82,
+        0x3F81,
+        0xBF80,
+    ]
 
 
 def test_float64_keeps_all_bits_of_the_fixed_point():

@@ -38,6 +38,8 @@ class NumpyBackend(Backend):
             raise InitspecTypeError("out", type(out), "a NumPy array")
         if not out.flags.writeable:
             raise InitspecValueError("out", out.flags, "a writable array")
+        if not out.dtype.isnative:
+            raise InitspecValueError("out", out.dtype, "an array in the machine's byte order")
         return out.shape, out.dtype
 
     def fresh_seed(self) -> int:

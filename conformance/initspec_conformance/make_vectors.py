@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,22 @@ _COUNTERS = [
     ((0, 0, 0, 1), (0, 0)),
 ]
 _SEEDS = [0, 1, 2**32, 2**63, 2**64 - 1, 0x243F6A8885A308D3]
-_NAMES = ["", "conv1", "blocks/3/attn/query/kernel", "w#i", "Gewicht-\u00e4\u00df", "\u6b0a\u91cd"]
+_NAMES = [
+    "",
+    "conv1",
+    "blocks/3/attn/query/kernel",
+    "w#i",
+    "Gewicht-\u00e4\u00df",
+    "Gewicht-a\u0308\u00df",  # decomposed: the same name
+    "\u6b0a\u91cd",
+    "layer/" * 30,  # two blocks of BLAKE2b
+]
 _WORDS = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**30, 3 * 2**30, *_PI]
 _BOUNDS = [(-2.0, 2.0), (-1.0, 1.0), (-3.0, 3.0), (-1.0, 2.0), (0.0, None), (None, 1.5)]
 _SIDE = 1024  # a tensor of 2**20 elements
+_FAR = [(0, 0, 2**34 - 1), (0, 2**32 - 1, 5), (2**32 - 1, 0, 6), (70000, 80000, 2**33 + 7)]
+
+Case = tuple[Initializer, tuple[int, ...], str, str, dict[str, Any]]
 
 
 def vectors() -> dict[str, Any]:
@@ -52,7 +64,11 @@ def vectors() -> dict[str, Any]:
         "stream": stream.VERSION,
         "table_sha256": stream.TABLE_DIGEST,
         "philox4x32_10": [
-            {"counter": _hex(counter), "key": _hex(key), "words": _hex(stream.philox4x32(counter, key))}
+            {
+                "counter": _hex(counter),
+                "key": _hex(key),
+                "words": _hex(stream.philox4x32(counter, key)),
+            }
             for counter, key in _COUNTERS
         ],
         "names": [{"name": name, "words": _hex(stream.name_words(name))} for name in _NAMES],
@@ -61,6 +77,7 @@ def vectors() -> dict[str, Any]:
             for seed in _SEEDS
             for name in _NAMES[:2]
         ],
+        "words": [_word(purpose, *at) for purpose in (0, 1) for at in _FAR],
         "uniform": [_integer(Draw("uniform", 1.0), word) for word in _WORDS],
         "normal": [_integer(Draw("normal", 1.0), word) for word in _WORDS],
         "truncation": [_truncation(low, high) for low, high in _BOUNDS],
@@ -83,36 +100,85 @@ def _truncation(low: float | None, high: float | None) -> dict[str, Any]:
     return {"low": bounds[0], "high": bounds[1], "lo": lo, "width": width}
 
 
-def _tensors() -> list[tuple[Initializer, tuple[int, ...], str, str]]:
-    """Every distribution in every dtype at 2**20 elements, then layouts at odd sizes."""
-    rules = [
-        initspec.normal(1.0),
-        initspec.normal(0.5, mean=0.25),
-        initspec.uniform(-1.0, 1.0),
-        initspec.uniform(0.0, 1.0),
-        initspec.he_normal,
-        initspec.glorot_uniform,
-        initspec.truncated_normal(1.0, -1.0, 2.0, mean=0.5),
-        initspec.sparse(0.25, std=1.0),
-    ]
-    square = [(init, (_SIDE, _SIDE), "OI", dtype) for init in rules for dtype in DTYPES]
-    odd = [
-        ((64, 3, 7, 7), "OIHW"),
-        ((7, 7, 3, 64), "HWIO"),
-        ((3, 3, 13, 2), "HWGO"),
-        ((5, 9, 7), "SIO"),
-        ((6, 2, 5), "IOO"),
-        ((127,), "I"),
-        ((129, 3), "VI"),
-    ]
-    return square + [(initspec.he_normal, shape, layout, "float32") for shape, layout in odd]
+def _word(purpose: int, s: int, o: int, j: int) -> dict[str, Any]:
+    key = stream.key(_SEEDS[-1], "w")
+    word = stream.philox4x32((j >> 2, o, s, purpose), key)[j & 3]
+    place = {"purpose": purpose, "s": s, "o": o, "j": j}
+    return {"key": _hex(key), **place, "word": f"{word:08x}"}
+
+
+def _tensors() -> Iterator[Case]:
+    """Every distribution in every dtype at 2**20 elements; layouts at odd sizes; other rules."""
+    for init in _RULES:
+        for dtype in DTYPES:
+            yield init, (_SIDE, _SIDE), "OI", dtype, {}
+    for shape, layout, options in _LAYOUTS:
+        yield initspec.he_normal, shape, layout, "float32", options
+    for init, dtype in _VARIATIONS:
+        yield init, (5, 3, 4, 6), "HWIO", dtype, {}
+
+
+_RULES = [
+    initspec.normal(1.0),
+    initspec.normal(0.5, mean=0.25),
+    initspec.uniform(-1.0, 1.0),
+    initspec.uniform(0.0, 1.0),
+    initspec.he_normal,
+    initspec.glorot_uniform,
+    initspec.truncated_normal(1.0, -1.0, 2.0, mean=0.5),
+    initspec.sparse(0.25, std=1.0),
+]
+_LAYOUTS: list[tuple[tuple[int, ...], str, dict[str, Any]]] = [
+    ((64, 3, 7, 7), "OIHW", {}),
+    ((7, 7, 3, 64), "HWIO", {}),
+    ((3, 3, 13, 2), "HWGO", {}),
+    ((26, 1, 3, 3), "(G O) I H W", {"groups": 13}),
+    ((3, 5, 2, 4), "WHIO", {}),
+    ((2, 3, 4, 3, 2, 5), "TDWHIO", {}),
+    ((6, 4, 3, 3), "IOHW", {"stride": 2}),
+    ((4, 4, 3, 6), "HWIO", {"stride": [2, 1], "transposed": True}),
+    ((5, 9, 7), "SIO", {}),
+    ((3, 7, 2, 4), "_S2I", {}),
+    ((6, 2, 5), "IOO", {}),
+    ((127,), "I", {}),
+    ((129, 3), "VI", {}),
+    ((20, 6), "(4 O) I", {}),
+    ((20, 6), "(4 O) I", {"blocks": ["i", "f", "g", "o"]}),
+    ((36, 5), "(H W I) O", {"sizes": {"H": 3, "W": 3}}),
+    ((0, 4), "OI", {}),
+]
+_VARIATIONS = [
+    (initspec.variance_scaling(1.0, "fan_out", "normal", gain=1.25), "float32"),
+    (initspec.variance_scaling(3.0, "fan_geo_avg", "uniform"), "float64"),
+    (initspec.variance_scaling(1.0, "fan_avg", low=-1.0, high=2.5), "float32"),
+    (initspec.variance_scaling(1.0, "fan_in", low=-0.5), "float64"),
+    (initspec.truncated_normal(0.02, -2.0, 2.0), "float32"),
+    (initspec.truncated_normal(0.02, -100.0, 0.01, absolute=True), "float32"),
+    (initspec.uniform(-0.1, 0.3), "float32"),
+    (initspec.uniform(-0.1, 0.3), "float64"),
+    (initspec.normal(0.3, mean=-0.1), "float32"),
+    (initspec.normal(1e-6), "float16"),
+    (initspec.sparse(0.4, std=0.1, per="input"), "float32"),
+    (initspec.constant(0.1), "float32"),
+    (initspec.constant(0.1), "bfloat16"),
+    (initspec.normal(0.0, mean=0.1), "float64"),
+    (initspec.dirac, "float32"),
+    (initspec.bilinear, "float32"),
+    (initspec.bilinear, "float16"),
+]
 
 
 def tensor_vector(
-    init: Initializer, shape: tuple[int, ...], layout: str, dtype: str, seed: int = 0x243F6A88
+    init: Initializer,
+    shape: tuple[int, ...],
+    layout: str,
+    dtype: str,
+    options: dict[str, Any],
 ) -> dict[str, Any]:
     """A tensor as its constants, its first values in canonical order, and its digest."""
-    plan = init.plan(shape, layout=layout).with_keys((stream.key(seed, "w"),))
+    seed = 0x243F6A88
+    plan = init.plan(shape, layout=layout, **options)
+    plan = plan.with_keys(tuple(stream.key(seed, name) for name in plan.names("w")))
     out = np.empty(shape, np.uint16 if dtype == "bfloat16" else dtype)
     stream.fill(plan, out, dtype)
     first = plan.geometry.canonical(out).flat[:8]
@@ -120,6 +186,7 @@ def tensor_vector(
         "initializer": init.to_dict(),
         "shape": list(shape),
         "layout": layout,
+        "options": options,
         "seed": f"{seed:#018x}",
         "name": "w",
         "dtype": dtype,
@@ -129,9 +196,10 @@ def tensor_vector(
     }
 
 
-def _constants(plan: FillPlan) -> dict[str, Any]:
+def _constants(plan: FillPlan) -> dict[str, Any] | None:
     draw = plan.draw if plan.draw is not None else getattr(plan.content, "draw", None)
-    assert draw is not None
+    if draw is None:
+        return None
     integers = {name: getattr(draw, name) for name in ("lo", "width", "offset", "multiplier")}
     return {"kind": draw.kind, "factor": draw.factor.hex(), **integers}
 
