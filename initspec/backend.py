@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -54,6 +53,8 @@ class Backend(ABC):
 
     def fresh_seed(self) -> int:
         """A seed from the framework's global generator, or from the operating system."""
+        import secrets  # noqa: PLC0415
+
         return secrets.randbits(64)
 
     def bind(self, initializer: Initializer, **options: Any) -> Any:
@@ -97,16 +98,18 @@ class Backend(ABC):
         """The plan of a tensor, checked against its dtype, under the keys of seed and name."""
         plan = initializer.plan(shape, convention=self.convention, **layout)
         check_range(plan.content, dtype)
-        return plan.with_keys(self.keys(plan, seed, name) if initializer.draws else plan.keys)
+        if seed is None and not initializer.draws:
+            seed = 0  # checked like any other, but no generator moves for it
+        return plan.with_keys(self.keys(plan, seed, name))
 
     def keys(self, plan: FillPlan, seed: Any, name: str) -> tuple[tuple[int, int], ...]:
         """One key per named block: ``name``, or ``name#block``."""
         from . import stream  # noqa: PLC0415
 
+        if not isinstance(name, str):
+            raise InitspecTypeError("name", name, "a string")
         number = stream.check_seed(self.fresh_seed() if seed is None else seed)
-        blocks = plan.geometry.layout.blocks
-        names = [f"{name}#{block}" for block in blocks] if blocks else [name]
-        return tuple(stream.key(number, each) for each in names)
+        return tuple(stream.key(number, each) for each in plan.names(name))
 
     def _of_out(
         self, out: Any, shape: Iterable[Any] | None, dtype: Any, device: Any

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from . import stream
 from .errors import InitspecValueError
 
-__all__ = ["FLOATS", "Draw", "normal_draw", "truncated_draw", "uniform_draw"]
+__all__ = [
+    "FLOATS",
+    "Draw",
+    "check_range",
+    "normal_draw",
+    "quantiles",
+    "truncated_draw",
+    "uniform_draw",
+]
 
 _NORMAL_BITS, _UNIFORM_BITS = 28, 31
 _NORMAL_REACH = 8.0  # no normal draw is beyond: Q3.28 has three integer bits
@@ -28,14 +36,17 @@ class FloatType:
 
     largest: float
     smallest: float  # smallest spread that does not underflow
+    least: float  # smallest number that is not zero
 
 
 FLOATS = {
-    "float32": FloatType(3.4028234663852886e38, 2.0**-98),  # 28 bits above the least normal
-    "bfloat16": FloatType(3.3895313892515355e38, 2.0**-98),
-    "float16": FloatType(65504.0, 2.0**-24),
-    "float64": FloatType(2.0**1000, 2.0**-990),
+    "float32": FloatType(3.4028234663852886e38, 2.0**-95, 2.0**-149),
+    "bfloat16": FloatType(3.3895313892515355e38, 2.0**-95, 2.0**-133),
+    "float16": FloatType(65504.0, 2.0**-24, 2.0**-24),
+    "float64": FloatType(2.0**1000, 2.0**-990, 2.0**-1074),
 }
+# 2**-95: then the factor of a uniform draw, 31 bits below, is still a normal float32. Frameworks
+# differ in what they do with others.
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +69,14 @@ class Draw:
 
 def uniform_draw(low: float, high: float) -> Draw:
     """Uniform on ``[low, high]``."""
-    reach, half = max(abs(low), abs(high)), high / 2 - low / 2
+    reach, half = _finite(max(abs(low), abs(high))), high / 2 - low / 2
     if low == -high:
         return Draw("uniform", math.ldexp(high, -_UNIFORM_BITS), spread=half, reach=reach)
     unit = _unit(reach)
     first, last = math.ceil(math.ldexp(low, -unit)), math.floor(math.ldexp(high, -unit))
     offset = (first + last) >> 1
     multiplier = 2 * min(last - offset, offset - first)
-    _check_multiplier(multiplier, ("low, high", (low, high)))
+    _check_multiplier(multiplier, "low, high", (low, high), -18)
     return Draw(
         "uniform", 2.0**unit, offset=offset, multiplier=multiplier, spread=half, reach=reach
     )
@@ -73,7 +84,7 @@ def uniform_draw(low: float, high: float) -> Draw:
 
 def normal_draw(std: float, mean: float = 0.0) -> Draw:
     """Normal with mean and standard deviation."""
-    reach = abs(mean) + FARTHEST * std
+    reach = _finite(abs(mean) + FARTHEST * std)
     if mean == 0.0:
         return Draw("normal", math.ldexp(std, -_NORMAL_BITS), spread=std, reach=reach)
     unit, offset, multiplier = _affine(std, mean)
@@ -84,48 +95,88 @@ def normal_draw(std: float, mean: float = 0.0) -> Draw:
 
 def truncated_draw(std: float, mean: float, low: float | None, high: float | None) -> Draw:
     """Normal with ``mean`` and ``std``, restricted to ``mean + [low, high] * std``."""
-    lo, width = stream.truncation(low, high)
-    if width < _THINNEST:
-        raise InitspecValueError(
-            "low, high", (low, high), "bounds (in sigmas) that hold at least 2**-16 of the mass"
-        )
+    lo, width = quantiles(low, high)
     if width == 2**32:  # the bounds lie beyond all draws
         return normal_draw(std, mean)
     ends = [FARTHEST if bound is None else min(abs(bound), FARTHEST) for bound in (low, high)]
-    reach = abs(mean) + max(ends) * std
+    reach = _finite(abs(mean) + max(ends) * _finite(std))
     if mean == 0.0:
         factor = math.ldexp(std, -_NORMAL_BITS)
         return Draw("truncated_normal", factor, lo, width, spread=std, reach=reach)
     unit, offset, multiplier = _affine(std, mean)
+    lo, width = quantiles(*_tighten(low, high, mean, std, (unit, offset, multiplier)))
     return Draw(
         "truncated_normal", 2.0**unit, lo, width, offset, multiplier, spread=std, reach=reach
     )
 
 
+def _tighten(
+    low: float | None, high: float | None, mean: float, std: float, step: tuple[int, int, int]
+) -> tuple[float | None, float | None]:
+    """Bounds that hold after the rounding of ``offset`` and ``multiplier``, too."""
+    unit, offset, multiplier = step
+    if low is not None and low > -FARTHEST:
+        first = math.ceil(math.ldexp(mean + low * std, -unit))
+        low = max(low, -_farthest(offset - first, multiplier))
+    if high is not None and high < FARTHEST:
+        last = math.floor(math.ldexp(mean + high * std, -unit))
+        high = min(high, _farthest(last - offset, multiplier))
+    return low, high
+
+
+def _farthest(steps: int, multiplier: int) -> float:
+    """The most sigmas that the affine step turns into no more than so many steps of its unit."""
+    z = (((steps + 1) << 32) - 1 if steps >= 0 else steps << 32) // multiplier
+    return math.ldexp(z, -_NORMAL_BITS)
+
+
+def quantiles(low: float | None, high: float | None) -> tuple[int, int]:
+    """First quantile and number of quantiles within ``[low, high]`` sigmas."""
+    lo, width = stream.truncation(low, high)
+    if width < _THINNEST:
+        raise InitspecValueError(
+            "low, high", (low, high), "bounds (in sigmas) that hold at least 2**-16 of the mass"
+        )
+    return lo, width
+
+
+def _finite(reach: float) -> float:
+    if not math.isfinite(reach):
+        raise InitspecValueError("scale", reach, "finite values", "Use a smaller scale or gain.")
+    return reach
+
+
 def _unit(reach: float) -> int:
     """Exponent of the fixed-point unit in which ``reach`` is at most ``2**30``."""
-    return math.frexp(reach)[1] - 30
+    return math.frexp(_finite(reach))[1] - 30
 
 
 def _affine(std: float, mean: float) -> tuple[int, int, int]:
     unit = _unit(abs(mean) + _NORMAL_REACH * std)
     multiplier = round(math.ldexp(std, 32 - _NORMAL_BITS - unit))
-    _check_multiplier(multiplier, ("std, mean", (std, mean)))
+    _check_multiplier(multiplier, "std, mean", (std, mean), -21)
     return unit, round(math.ldexp(mean, -unit)), multiplier
 
 
-def _check_multiplier(multiplier: int, given: tuple[str, tuple[float, float]]) -> None:
+def _check_multiplier(
+    multiplier: int, where: str, given: tuple[float, float], least: int
+) -> None:
     if multiplier < _COARSEST:
         advice = "Draw around zero and add the mean yourself."
-        raise InitspecValueError(*given, "a spread of at least 2**-20 of the mean", advice)
+        raise InitspecValueError(where, given, f"a spread of at least 2**{least} of the mean", advice)
 
 
 def check_range(content: object, dtype: str) -> None:
     """Refuse values that overflow or underflow in ``dtype``: never inf, never only zeros."""
     kind = FLOATS[dtype]
-    reach = getattr(content, "reach", None) or abs(getattr(content, "value", 0.0))
-    spread = getattr(content, "spread", kind.smallest)
-    if reach > kind.largest or spread < kind.smallest:
-        expected = f"a spread of at least {kind.smallest:.3g} and values up to {kind.largest:.5g}"
+    drawn = getattr(content, "draw", content)  # what a sparse tensor keeps is drawn
+    if isinstance(drawn, Draw):
+        spread, reach, smallest = drawn.spread, drawn.reach, kind.smallest
+    else:  # a constant, or the factor of a pattern
+        spread = reach = abs(getattr(content, "value", getattr(content, "gain", 0.0)))
+        smallest = kind.least
+    small = reach > 0 and spread < smallest
+    if small or reach > kind.largest:
+        expected = f"magnitudes from {smallest:.3g} to {kind.largest:.5g}"
         advice = f"{dtype} cannot hold it: use another scale or dtype."
-        raise InitspecValueError("scale", (spread, reach), expected, advice)
+        raise InitspecValueError("scale", spread if small else reach, expected, advice)

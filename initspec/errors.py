@@ -17,7 +17,10 @@ _LONGEST = 120  # a message stays readable when somebody passes a tensor where a
 
 
 def _show(given: object) -> str:
-    text = repr(given)
+    try:
+        text = repr(given)
+    except Exception:  # an error about a bad value must not fail for the same reason
+        text = f"<{type(given).__name__} without a representation>"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
@@ -33,7 +36,7 @@ class InitspecError(Exception):
         self.given = given
         self.expected = expected
         self.advice = advice
-        super().__init__(where, given, expected, advice)
+        self.args = (where, given, expected, advice)  # torch.compile cannot trace super()
 
     def __str__(self) -> str:
         text = f"{self.where}: got {_show(self.given)}; expected {self.expected}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import InitspecValueError, did_you_mean
-from .layout import Geometry, Layout
+from .layout import SPATIAL, Geometry, Layout
 
 __all__ = ["RULES", "Fans", "fans"]
 
@@ -41,12 +41,31 @@ def _true(geometry: Geometry) -> Fans:
     return Fans(_ratio(fan_in, thin_in), _ratio(fan_out, thin_out), field)
 
 
+def _stored(geometry: Geometry) -> dict[str, int]:
+    """Axis sizes by part (``k``: kernel), in order of storage, as a framework reads the shape.
+
+    It sees whole axes: groups and fused blocks swell the output or input axis that holds them.
+    """
+    sizes: dict[str, int] = {}
+    for axis, extents in zip(geometry.layout.axes, geometry.layout_extents(), strict=True):
+        letters = {factor.letter for factor in axis}
+        other = "k" if letters & set(SPATIAL) else "S"
+        part = next((part for part in "IOVG" if part in letters), other)
+        sizes[part] = sizes.get(part, 1) * math.prod(extents)
+    return sizes
+
+
 def _torch(geometry: Geometry) -> Fans:
     """torch: (axis 1, axis 0) of (out, in/g, ...) or, transposed, of (in, out/g, ...)."""
-    field = math.prod(geometry.spatial)
-    ins, outs, groups = geometry.size("I"), geometry.size("O"), geometry.size("G")
-    if geometry.has("S"):  # (experts, in, out) is read as a convolution with a kernel of size out
-        return Fans(ins * outs * field, geometry.size("S") * outs * field, outs * field)
+    sizes = _stored(geometry)
+    ins, outs, stack, field = (sizes.get(part, 1) for part in "IOSk")
+    groups = sizes.get("G", 1)
+    if "V" in sizes:
+        return Fans(ins * outs, sizes["V"], 1)
+    if "S" in sizes:  # (experts, in, out) is read as a convolution with a kernel of size out
+        order = "".join(sizes)
+        last = (ins if order.find("O") < order.find("I") else outs * groups) * field
+        return Fans(ins * outs * groups * field, stack * last, last)
     if geometry.layout.transposed:
         return Fans(outs * field, groups * ins * field, field)
     return Fans(ins * field, groups * outs * field, field)
@@ -54,20 +73,28 @@ def _torch(geometry: Geometry) -> Fans:
 
 def _keras(geometry: Geometry) -> Fans:
     """keras, TF: (axis -2, axis -1) of (..., in/g, out); depthwise is (..., channels, mult)."""
-    field = math.prod(geometry.spatial) * geometry.size("S")
-    ins, outs, groups = geometry.size("I"), geometry.size("O"), geometry.size("G")
-    if not geometry.has("I") and geometry.has("G"):
-        return Fans(groups * field, outs * field, field)
-    if geometry.layout.transposed:
-        return Fans(outs * field, groups * ins * field, field)
-    return Fans(ins * field, groups * outs * field, field)
+    sizes = _stored(geometry)
+    if "I" not in sizes and "G" in sizes:
+        return _last_two(sizes["G"], sizes.get("O", 1), sizes)
+    return _jax(geometry, swapped=geometry.layout.transposed)
 
 
-def _jax(geometry: Geometry) -> Fans:
-    """jax: (axis -2, axis -1) of (..., in/g, out), depthwise and transposed alike."""
-    field = math.prod(geometry.spatial) * geometry.size("S")
-    outs = geometry.size("G") * geometry.size("O")
-    return Fans(geometry.size("I") * field, outs * field, field)
+def _jax(geometry: Geometry, swapped: bool | None = None) -> Fans:
+    """jax: (axis -2, axis -1) of (..., in/g, out), depthwise alike; of (..., out, in) swapped."""
+    sizes = _stored(geometry)
+    ins, outs = sizes.get("I", 1), sizes.get("O", 1) * sizes.get("G", 1)
+    order = "".join(sizes)
+    if "V" in sizes:
+        rest = ins * outs
+        return Fans(*((sizes["V"], rest) if order.startswith("V") else (rest, sizes["V"])), 1)
+    if swapped is None:
+        swapped = geometry.layout.transposed and "kOI" in order
+    return _last_two(outs, ins, sizes) if swapped else _last_two(ins, outs, sizes)
+
+
+def _last_two(ins: int, outs: int, sizes: dict[str, int]) -> Fans:
+    field = sizes.get("k", 1) * sizes.get("S", 1)
+    return Fans(ins * field, outs * field, field)
 
 
 RULES: dict[str, Callable[[Geometry], Fans]] = {
@@ -114,7 +141,7 @@ def fans(
 
     Source: Glorot & Bengio 2010; He et al. 2015, section 2.2.
     """
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise InitspecValueError("rule", rule, f"one of {sorted(RULES)}", did_you_mean(rule, RULES))
     parsed = Layout.parse(
         layout, groups=groups, stride=stride, transposed=transposed, sizes=sizes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import MISSING, dataclass, fields
 from numbers import Real
 from typing import Any, Unpack
 
@@ -89,7 +88,7 @@ class Initializer:
 
     def __post_init__(self) -> None:
         _choice("distribution", self.distribution, tuple(_FIELDS))
-        for name in _numbers():
+        for name in _NUMBERS:
             number = getattr(self, name)
             if number is not None:
                 object.__setattr__(self, name, _finite(name, number))
@@ -119,6 +118,15 @@ class Initializer:
             self._require("sparsity")
         if scaled and self.std is not None:
             raise InitspecValueError("std", self.std, "None together with a mode", "Use scale=.")
+        if not scaled and "mode" in allowed:
+            self._refuse_scaling()
+
+    def _refuse_scaling(self) -> None:
+        for name in _SCALING:
+            if name in self._given():
+                advice = "Give a mode, or multiply the numbers yourself."
+                expected = "its default: without a mode it has no effect"
+                raise InitspecValueError(name, getattr(self, name), expected, advice)
 
     def _require(self, *names: str) -> None:
         for name in names:
@@ -217,12 +225,17 @@ class Initializer:
         self,
         shape: Iterable[Any],
         *,
-        keys: tuple[tuple[Any, Any], ...] = ((0, 0),),
+        keys: tuple[tuple[Any, Any], ...] | None = None,
         convention: str = "IO",
         **layout: Unpack[LayoutOptions],
     ) -> FillPlan:
-        """Everything a backend needs to make the tensor; allocates nothing."""
+        """Everything a backend needs to make the tensor; allocates nothing.
+
+        ``keys``: one per named block, else one; zeros if None.
+        """
         geometry = self.geometry(shape, convention, layout)
+        if keys is None:
+            keys = ((0, 0),) * max(1, len(geometry.layout.blocks))
         return FillPlan(geometry, law(self, geometry).content, keys)
 
     def geometry(
@@ -276,9 +289,9 @@ class Initializer:
     def _given(self) -> dict[str, Any]:
         """The fields that differ from their defaults."""
         return {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if getattr(self, field.name) != field.default
+            name: getattr(self, name)
+            for name, default in _DEFAULTS.items()
+            if getattr(self, name) != default
         }
 
     def __repr__(self) -> str:
@@ -326,9 +339,11 @@ class Initializer:
 _UNITS = ("output", "input")
 
 
-@lru_cache(maxsize=1)
-def _numbers() -> tuple[str, ...]:
-    return tuple(field.name for field in fields(Initializer) if "float" in str(field.type))
+# Plain values, worked out once, so that torch.compile can trace what an initializer does.
+_DEFAULTS = {
+    field.name: None if field.default is MISSING else field.default for field in fields(Initializer)
+}
+_NUMBERS = tuple(field.name for field in fields(Initializer) if "float" in str(field.type))
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -347,14 +362,16 @@ def _finite(name: str, value: Any) -> float:
         number = math.inf
     if not math.isfinite(number):
         raise InitspecValueError(name, value, "a finite number")
-    return number
+    return number + 0.0  # -0.0 equals 0.0, so a cache could not tell them apart
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key in (keys := [key for key, _ in pairs]):
-        if keys.count(key) > 1:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
             raise InitspecValueError("initializer", key, "every key once")
-    return dict(pairs)
+        found[key] = value
+    return found
 
 
 def _no_constant(text: str) -> Any:

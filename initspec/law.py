@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from .draw import Draw, normal_draw, truncated_draw, uniform_draw
+from .draw import Draw, normal_draw, quantiles, truncated_draw, uniform_draw
 from .errors import InitspecValueError
 from .fans import RULES
 from .layout import Geometry
@@ -80,14 +80,18 @@ def _normal(init: Initializer, geometry: Geometry) -> Law:
 def _truncated_normal(init: Initializer, geometry: Geometry) -> Law:
     std, formula = _spread(init, geometry)
     if std == 0.0:
+        _check_inside(init)
         return _constant(init.mean, "std = 0")
     low, high = _sigmas(init, std)
+    quantiles(low, high)  # refuses a mass too thin for its moments to mean anything
     moments = truncated_moments(low, high)
     sigma, mean = std, init.mean
     if init.compensate:  # std and mean are those of the result: widen and shift the parent
         sigma = std / moments.std
         mean = init.mean - sigma * moments.mean
-    ends = [None if bound is None else mean + bound * sigma for bound in (low, high)]
+    ends = [init.low, init.high]
+    if not init.absolute:
+        ends = [None if bound is None else mean + bound * sigma for bound in (low, high)]
     note = f"std after truncation, sigma = {sigma:.6g}" if init.compensate else "std before it"
     cut = f"cut to [{_sigma(low, '-')}, {_sigma(high, '')}] sigma, {note}"
     return Law(
@@ -103,6 +107,13 @@ def _truncated_normal(init: Initializer, geometry: Geometry) -> Law:
 
 def _sigma(bound: float | None, sign: str) -> str:
     return f"{sign}inf" if bound is None else f"{bound:g}"
+
+
+def _check_inside(init: Initializer) -> None:
+    low = -math.inf if init.low is None else init.low
+    high = math.inf if init.high is None else init.high
+    if init.absolute and not low <= init.mean <= high:
+        raise InitspecValueError("mean", init.mean, f"in [{low:g}, {high:g}], as std = 0")
 
 
 def _sigmas(init: Initializer, std: float) -> tuple[float | None, float | None]:
@@ -199,11 +210,11 @@ def _need_matrix(geometry: Geometry) -> None:
 def _sparse(init: Initializer, geometry: Geometry) -> Law:
     _need_matrix(geometry)
     assert init.sparsity is not None and init.std is not None
-    _, rows, columns = geometry.counts
+    matrices = Matrices.of(geometry)
     if init.std == 0.0:
         return _constant(0.0, "std = 0")
     content = Sparse(normal_draw(init.std), init.sparsity, init.per)
-    line = columns if init.per == "output" else rows
+    line = matrices.columns if init.per == "output" else matrices.rows
     kept = 1 - content.zeros_of(line) / line
     if kept == 0.0:
         return _constant(0.0, "all zero")

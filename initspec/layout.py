@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from .errors import InitspecTypeError, InitspecValueError, did_you_mean
-from .shape import check_count, check_shape
+from .shape import LARGEST, MOST_AXES, check_count, check_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ STACK = "S#_"  # "#" stands for a number in the pattern: unnamed blocks
 OUTPUT = "VGO"
 INPUT = "I"
 _RANK = {letter: rank for rank, letter in enumerate(STACK + OUTPUT + INPUT + SPATIAL)}
-_TOKEN = re.compile(r"[A-Z_]|\d+|[()]|\s+|.", re.DOTALL)
+_TOKEN = re.compile(r"[A-Z_]|[0-9]+|[()]|\s+|.", re.DOTALL)
 _LEGEND = (
     "letters I (in), O (out), T D H W L X Y Z (spatial), S (stack), G (group), V (vocabulary), "
     "_ (no part), numbers (blocks), parentheses round a composite axis"
@@ -36,6 +36,7 @@ _CONVENTIONS = {
     "OI": ("", "I", "OI", "OIW", "OIHW", "OIDHW"),
     "IO": ("", "I", "IO", "WIO", "HWIO", "DHWIO"),
 }
+_DIGITS = "0123456789"
 LIMITS = {"stack": 2**32, "output": 2**32, "input": 2**34}  # what the counter words can hold
 
 
@@ -110,13 +111,15 @@ class Layout:
         if not isinstance(pattern, str):
             advice = "For example 'OIHW' or '(G O) I H W'."
             raise InitspecTypeError("layout", pattern, "a pattern string", advice)
+        if not (transposed is None or isinstance(transposed, bool)):
+            raise InitspecTypeError("transposed", transposed, "True, False or None")
         return _parse(
             pattern,
-            groups,
-            None if blocks is None else tuple(blocks),
-            tuple(stride) if isinstance(stride, Iterable) else stride,
+            None if groups is None else check_count(groups, "groups"),
+            None if blocks is None else _check_names(blocks),
+            _check_stride(stride),
             transposed,
-            tuple(sorted((sizes or {}).items())),
+            _check_sizes({} if sizes is None else sizes),
         )
 
     def bind(self, shape: Iterable[Any]) -> Geometry:
@@ -131,6 +134,31 @@ class Layout:
         return self.pattern
 
 
+def _check_names(blocks: Any) -> tuple[str, ...]:
+    names = tuple(blocks) if isinstance(blocks, Iterable) else None
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise InitspecTypeError("blocks", blocks, "strings, one name per block")
+    if not all(names) or len(set(names)) < len(names):
+        raise InitspecValueError("blocks", names, "different, non-empty names, one per block")
+    return names
+
+
+def _check_stride(stride: Any) -> int | tuple[int, ...]:
+    if isinstance(stride, Iterable) and not isinstance(stride, str):
+        return tuple(check_count(n, f"stride[{i}]") for i, n in enumerate(stride))
+    return check_count(stride, "stride")
+
+
+def _check_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(sizes, Mapping) or not all(isinstance(letter, str) for letter in sizes):
+        raise InitspecTypeError("sizes", sizes, "a dictionary such as {'G': 8}")
+    return tuple(
+        (letter, check_count(sizes[letter], f"sizes[{letter!r}]", minimum=0))
+        for letter in sorted(sizes)
+    )
+
+
+# The cache takes 2.0 for 2 and True for 1, so everything is checked before it is asked.
 @lru_cache(maxsize=4096)
 def _parse(
     pattern: str,
@@ -166,20 +194,23 @@ def _read(pattern: str) -> tuple[Axis, ...]:
         elif text == ")" and group:
             axes.append(tuple(group))
             group = None
-        elif text in _RANK or text.isdecimal():
-            factor = _number(pattern, token) if text.isdecimal() else Factor(text)
+        elif text[0] in _DIGITS or (text in _RANK and text != "#"):
+            factor = _number(pattern, token) if text[0] in _DIGITS else Factor(text)
             group.append(factor) if group is not None else axes.append((factor,))
         elif not text.isspace():
             raise _fault(pattern, token.start(), _LEGEND)
     if group is not None:
         raise _fault(pattern, len(pattern), "a closing parenthesis")
+    if sum(map(len, axes)) > MOST_AXES:
+        raise InitspecValueError("layout", pattern, f"at most {MOST_AXES} factors")
     return tuple(axes)
 
 
 def _number(pattern: str, token: re.Match[str]) -> Factor:
-    if int(token.group()) < 1:
-        raise _fault(pattern, token.start(), "a number of blocks of at least 1")
-    return Factor("#", int(token.group()))
+    digits = token.group().lstrip("0")
+    if not digits or len(digits) > len(str(LARGEST)):  # Python refuses to read very long numbers
+        raise _fault(pattern, token.start(), f"a number of blocks from 1 to {LARGEST}")
+    return Factor("#", int(digits))
 
 
 def _write(axes: tuple[Axis, ...]) -> str:
@@ -204,7 +235,6 @@ def _with_groups(
 ) -> tuple[Axis, ...]:
     if groups is None:
         return axes
-    groups = check_count(groups, "groups")
     letters = _letters(axes)
     if letters.count("G") == 1:
         return _map(axes, "G", lambda factor: (replace(factor, size=groups),))
@@ -233,8 +263,7 @@ def _with_sizes(
             raise InitspecValueError(
                 f"sizes[{letter!r}]", size, f"a letter that stands once in {pattern!r}"
             )
-        count = check_count(size, f"sizes[{letter!r}]", minimum=0)
-        axes = _map(axes, letter, lambda factor, n=count: (replace(factor, size=n),))
+        axes = _map(axes, letter, lambda factor, n=size: (replace(factor, size=n),))
     return axes
 
 
@@ -247,8 +276,6 @@ def _with_blocks(
     if letters.count(home) != 1:
         advice = "Write the fused axis as in '(4 O) I', or a stack axis 'S'."
         raise InitspecValueError("blocks", blocks, f"one block axis in {pattern!r}", advice)
-    if not all(isinstance(name, str) and name for name in blocks) or len(set(blocks)) < len(blocks):
-        raise InitspecValueError("blocks", blocks, "different, non-empty names, one per block")
     known = next(f.size for axis in axes for f in axis if f.letter == home)
     if known not in (None, len(blocks)):
         raise InitspecValueError("blocks", blocks, f"{known} names, one per block of {pattern!r}")
@@ -262,8 +289,8 @@ def _stride(pattern: str, axes: tuple[Axis, ...], stride: int | tuple[int, ...])
             raise InitspecValueError(
                 "stride", stride, f"{spatial} numbers, one per spatial axis of {pattern!r}"
             )
-        return math.prod(check_count(n, f"stride[{i}]") for i, n in enumerate(stride))
-    return int(check_count(stride, "stride") ** spatial)
+        return math.prod(stride)
+    return int(stride**spatial)
 
 
 @lru_cache(maxsize=4096)
@@ -408,6 +435,8 @@ def default_pattern(rank: int, convention: str, *, fans: bool) -> str:
     >>> default_pattern(4, "IO", fans=True)
     'HWIO'
     """
+    if not isinstance(convention, str) or convention not in _CONVENTIONS:
+        raise InitspecValueError("convention", convention, f"one of {sorted(_CONVENTIONS)}")
     patterns = _CONVENTIONS[convention]
     if rank < len(patterns) and (rank > 1 or not fans):
         return patterns[rank]

@@ -6,7 +6,7 @@ is part of the stream. Decimal arithmetic gives the same digits everywhere; libm
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -35,8 +35,7 @@ def truncated_moments(low: float | None, high: float | None) -> Moments:
     >>> truncated_moments(-2.0, 2.0).std
     0.8796256610342398
     """
-    with localcontext() as context:
-        context.prec = _DIGITS
+    with localcontext(Context(prec=_DIGITS)):  # whatever precision and traps the caller has
         bounds = [
             None if bound is None or abs(bound) > _BEYOND else Decimal(bound)
             for bound in (low, high)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .backend import Backend
 from .errors import BackendError, InitspecTypeError, InitspecValueError, did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["FIRST_PARTY", "GROUP", "backend_names", "choose", "get_backend"]
 
@@ -25,6 +27,7 @@ FIRST_PARTY = {
     "keras": "initspec_keras:backend",
 }
 _DISTRIBUTION = "initspec"
+_loaded: dict[str, Backend] = {}  # lru_cache would make torch.compile warn
 _OWNERS = {"ndarray": "numpy", "jaxlib": "jax"}  # where the module of a tensor misleads
 
 
@@ -43,7 +46,6 @@ def _owner(out: Any) -> str:
     return name
 
 
-@lru_cache(maxsize=64)
 def get_backend(name: str) -> Backend:
     """The backend of that name; imports its framework.
 
@@ -53,8 +55,22 @@ def get_backend(name: str) -> Backend:
     >>> get_backend("numpy").name
     'numpy'
     """
+    _ensure(name)
+    return _loaded[name]
+
+
+def _ensure(name: str) -> None:
     if not isinstance(name, str):
         raise InitspecTypeError("backend", name, f"one of {backend_names()}")
+    if name not in _loaded:
+        _loaded[name] = _load(name)
+
+
+# torch.compile cannot trace an import by name; this makes it call the function while it traces.
+_ensure._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _load(name: str) -> Backend:
     target = FIRST_PARTY.get(name)
     if target is None:
         return _load_third_party(name)
@@ -70,8 +86,7 @@ def _broken(name: str, error: Exception, install: str) -> BackendError:
     if isinstance(error, BackendError):
         return error
     root = (getattr(error, "name", None) or "").partition(".")[0]
-    missing = isinstance(error, ModuleNotFoundError) and importlib.util.find_spec(root) is None
-    if missing:
+    if isinstance(error, ModuleNotFoundError) and root and importlib.util.find_spec(root) is None:
         return BackendError("backend", name, f"{root} to be installed", f"Try: {install}")
     reason = f"{type(error).__name__}: {error}"
     advice = f"It is installed but does not import ({reason}). Reinstall it: {install}"
@@ -86,6 +101,9 @@ def backend_names() -> list[str]:
 @lru_cache(maxsize=1)
 def _third_party() -> dict[str, EntryPoint]:
     """Entry points by name; two distributions that offer one name are an error."""
+    # Importing it takes longer than the rest of initspec, and few processes need it.
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         if _owner_of(point) == _DISTRIBUTION and FIRST_PARTY.get(point.name) == point.value:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Set
+from itertools import islice
 from typing import Any
 
 from .errors import InitspecTypeError, InitspecValueError
 
 __all__ = ["LARGEST", "check_count", "check_shape"]
 
-LARGEST = 2**63 - 1  # elements: what a signed 64-bit index reaches
+LARGEST = 2**60 - 1  # elements: of eight bytes each, what a signed 64-bit offset reaches
+MOST_AXES = 32  # what every NumPy can hold
 
 
 def check_shape(shape: Iterable[Any], where: str = "shape") -> tuple[int, ...]:
@@ -21,22 +23,29 @@ def check_shape(shape: Iterable[Any], where: str = "shape") -> tuple[int, ...]:
     (3, 4)
     """
     if isinstance(shape, (str, bytes, Mapping, Set)) or not hasattr(shape, "__iter__"):
-        hint = f"Write ({shape},) for one axis." if isinstance(shape, int) else ""
+        hint = f"Write ({shape},) for one axis." if _is_count(shape) else ""
         raise InitspecTypeError(where, shape, "a tuple of integers", hint)
     dims = tuple(
         check_count(dim, f"{where}[{axis}]", minimum=0) for axis, dim in enumerate(_items(shape))
     )
     if math.prod(dim for dim in dims if dim) > LARGEST or max(dims, default=0) > LARGEST:
-        raise InitspecValueError(where, dims, "fewer than 2**63 elements", "Make it smaller.")
+        raise InitspecValueError(where, dims, "fewer than 2**60 elements", "Make it smaller.")
     return dims
 
 
 def _items(shape: Iterable[Any]) -> list[Any]:
     try:
-        return list(shape)
+        items = list(islice(shape, MOST_AXES + 1))
     except Exception as error:  # e.g. a tf.TensorShape of unknown rank, a traced array
         advice = "Build the layer first, so that its shape is known."
         raise InitspecTypeError("shape", shape, "a shape of known rank", advice) from error
+    if len(items) > MOST_AXES:
+        raise InitspecValueError("shape", shape, f"at most {MOST_AXES} axes")
+    return items
+
+
+def _is_count(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def check_count(value: Any, where: str, minimum: int = 1) -> int:

@@ -160,23 +160,24 @@ class Sparse:
         """Draw all values, then write the zeros."""
         fill(FillPlan(plan.geometry, self.draw, plan.keys), out, dtype)
         for key, view in plan.blocks(out):
-            view.flat[self.zeros(plan.geometry.counts, key)] = _scalar(0.0, dtype)
+            view.flat[self.zeros(plan.geometry, key)] = _scalar(0.0, dtype)
 
-    def zeros(self, counts: tuple[int, int, int], key: tuple[Any, Any]) -> NDArray[np.intp]:
-        """The flat canonical positions of the zeros."""
+    def zeros(self, geometry: Geometry, key: tuple[Any, Any]) -> NDArray[np.intp]:
+        """The flat canonical positions of the zeros; lines end where a group ends."""
         import numpy as np  # noqa: PLC0415
 
         from . import stream  # noqa: PLC0415
 
-        rank = np.empty(math.prod(counts), np.uint32)
-        for start, chunk in stream.words(key, counts, ZEROS):
+        matrices = Matrices.of(geometry)
+        lines = (matrices.count, matrices.rows, matrices.columns)
+        rank = np.empty(matrices.size, np.uint32)
+        for start, chunk in stream.words(key, geometry.counts, ZEROS):
             rank[start : start + chunk.size] = chunk
         axis = 2 if self.per == "output" else 1
-        order = np.argsort(rank.reshape(counts), axis=axis, kind="stable")
-        chosen = order.take(range(self.zeros_of(counts[axis])), axis=axis)
-        grid = list(np.indices(chosen.shape, sparse=True))
-        grid[axis] = chosen
-        return np.ravel_multi_index(tuple(np.broadcast_arrays(*grid)), counts).reshape(-1)
+        order = np.argsort(rank.reshape(lines), axis=axis, kind="stable")
+        chosen = order.take(range(self.zeros_of(lines[axis])), axis=axis)
+        position: NDArray[np.intp] = np.arange(matrices.size).reshape(lines)
+        return np.take_along_axis(position, chosen, axis=axis).reshape(-1)
 
     def zeros_of(self, line: int) -> int:
         """How many of a line are zero: the share, rounded up (but not for a float's last bit)."""

@@ -39,14 +39,14 @@ def blocks(page: Path) -> list[Block]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
-    """The blocks of a page run in order in one namespace; a ``text`` block after one is its output."""
+    """Blocks run in order in one namespace; a ``text`` block right after one is its output."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "docs"}
     printed = ""
     for block in blocks(page):
         if block.language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as out:
-                exec(compile(block.text, page.name, "exec"), namespace)  # noqa: S102
+                exec(compile(block.text, page.name, "exec"), namespace)
             printed = out.getvalue()
         elif block.language == "text" and block.follows and printed:
             assert printed == block.text
@@ -93,8 +93,7 @@ def test_every_public_function_says_what_it_must():
     missing = {
         name: [section for section in sections if section not in (value.__doc__ or "")]
         for name in initspec.__all__
-        if callable(value := getattr(initspec, name))
-        and not isinstance(value, (type, Initializer))
+        if callable(value := getattr(initspec, name)) and not isinstance(value, (type, Initializer))
     }
     assert {name: gaps for name, gaps in missing.items() if gaps} == {}
 

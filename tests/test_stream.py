@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from initspec_conformance import make_vectors
-from initspec_conformance.generate_table import SHA256
-from initspec_conformance.scan_normal import scan
 from scipy.special import ndtri
 
 import initspec
@@ -17,6 +14,9 @@ from initspec import stream
 from initspec.draw import Draw, normal_draw, truncated_draw, uniform_draw
 from initspec.layout import Layout
 from initspec.plan import FillPlan
+from initspec_conformance import make_vectors
+from initspec_conformance.generate_table import SHA256
+from initspec_conformance.scan_normal import scan
 
 ONES = 0xFFFFFFFF
 PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)

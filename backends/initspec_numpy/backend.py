@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from initspec_kernel import fill
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import BackendError, InitspecTypeError, InitspecValueError
 from initspec.plan import FillPlan, check_dtype
+from initspec_kernel import fill
 
 __all__ = ["NumpyBackend"]
 
@@ -38,13 +38,17 @@ class NumpyBackend(Backend):
             raise InitspecTypeError("out", type(out), "a NumPy array")
         if not out.flags.writeable:
             raise InitspecValueError("out", out.flags, "a writable array")
+        if any(
+            stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
+        ):
+            raise InitspecValueError("out", out.strides, "an array whose elements do not overlap")
         if not out.dtype.isnative:
             raise InitspecValueError("out", out.dtype, "an array in the machine's byte order")
         return out.shape, out.dtype
 
     def fresh_seed(self) -> int:
         """From NumPy's global generator, so that ``np.random.seed`` governs it."""
-        return int(np.random.randint(0, 2**64, dtype=np.uint64))
+        return int(np.random.randint(0, 2**64, dtype=np.uint64))  # noqa: NPY002 (the global one)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
         """The array itself; the bits of a bfloat16 one."""
@@ -60,4 +64,5 @@ def _dtype(name: str) -> np.dtype[Any]:
     except ImportError as error:
         advice = "NumPy has no bfloat16 of its own: pip install ml_dtypes."
         raise BackendError("dtype", name, "the ml_dtypes package", advice) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return dtype

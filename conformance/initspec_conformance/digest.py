@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from initspec.layout import Geometry

@@ -1,0 +1,123 @@
+"""Plans become JAX arrays: filled on the host and handed over, or computed where JAX traces."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, Sharding
+from numpy.typing import NDArray
+
+from initspec.backend import Backend
+from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.initializer import Initializer
+from initspec.plan import FillPlan
+from initspec_kernel import fill
+
+from . import traced
+from .native import JaxInitializer, TracedSeed
+
+__all__ = ["JaxBackend"]
+
+_ALIGNMENT = 64  # bytes: so aligned, JAX takes host memory over as it is; else it copies
+
+
+class JaxBackend(Backend):
+    """Arrays of JAX: equal bits eager and traced, on one device and sharded.
+
+    ``device`` is a ``jax.Device``, a ``jax.sharding.Sharding``, or a platform's name such as
+    ``"cpu"`` or ``"gpu:1"``.
+    """
+
+    name: ClassVar[str] = "jax"
+
+    def emit(self, plan: FillPlan, dtype: str, device: Any) -> Any:
+        """A new array; inside a transformation of JAX the operations that compute it."""
+        if dtype == "float64" and jax.dtypes.canonicalize_dtype(np.float64) != np.float64:
+            advice = "Call jax.config.update('jax_enable_x64', True) first, or draw in float32."
+            raise InitspecValueError("dtype", dtype, "64-bit types to be enabled in JAX", advice)
+        place = _place(device, plan.shape)
+        keyed = any(isinstance(word, jax.core.Tracer) for key in plan.keys for word in key)
+        # What is only rounded alike elsewhere is exact when known keys let the host factor it.
+        if keyed or (traced.tracing() and plan.promise == "bits"):
+            return _put_traced(plan, dtype, place)
+        array = _aligned(plan.shape, jnp.dtype(dtype))
+        fill(plan, _host_bits(array), dtype)
+        return jax.device_put(array, place)
+
+    def to_host(self, tensor: Any) -> NDArray[Any]:
+        """A host copy, or a view where there is one."""
+        return _host_bits(np.asarray(tensor))
+
+    def fresh_seed(self) -> int:
+        """From the operating system, for JAX has no global generator."""
+        if traced.tracing():
+            advice = "Pass seed=, or a key to the initializer from bind('jax')."
+            rule = "a seed inside jit, vmap and the like, where a fresh one would be frozen in"
+            raise InitspecValueError("seed", None, rule, advice)
+        return super().fresh_seed()
+
+    def keys(self, plan: FillPlan, seed: Any, name: str) -> tuple[tuple[Any, Any], ...]:
+        """As in every backend; of a JAX key that is traced, traced words."""
+        if not isinstance(seed, TracedSeed):
+            return super().keys(plan, seed, name)
+        words: traced.Keys = traced.derive(plan.names(name), seed.low, seed.high)
+        return words
+
+    def bind(self, initializer: Initializer, **options: Any) -> JaxInitializer:
+        """``f(key, shape, dtype, out_sharding)``; options: ``name`` and the layout keywords."""
+        return JaxInitializer.of(initializer, **options)
+
+
+def _host_bits(array: NDArray[Any]) -> NDArray[Any]:
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An empty array that starts where JAX wants its own to start."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def _place(device: Any, shape: tuple[int, ...]) -> jax.Device | Sharding | None:
+    """The device or sharding that the user means; a sharding has to fit the shape."""
+    if device is None or isinstance(device, jax.Device):
+        return device
+    if isinstance(device, str):
+        return _named_device(device)
+    if not isinstance(device, Sharding):
+        expected = "a jax.Device, a jax.sharding.Sharding or a platform's name"
+        raise InitspecTypeError("device", device, expected)
+    try:
+        device.shard_shape(shape)
+    except ValueError as error:
+        rule = f"a sharding that divides the shape {shape}: {error}"
+        raise InitspecValueError("device", device, rule) from error
+    return device
+
+
+def _named_device(name: str) -> jax.Device:
+    platform, _, number = name.partition(":")
+    try:
+        return jax.local_devices(backend=platform)[int(number or 0)]
+    except (RuntimeError, ValueError, IndexError) as error:
+        known = [f"{each.platform}:{each.id}" for each in jax.local_devices()]
+        raise InitspecValueError("device", name, f"a device that JAX has, as {known}") from error
+
+
+def _put_traced(plan: FillPlan, dtype: str, place: jax.Device | Sharding | None) -> Any:
+    make = partial(traced.make, plan, dtype)
+    keys = tuple(tuple(jnp.asarray(word, jnp.uint32) for word in key) for key in plan.keys)
+    if isinstance(place, NamedSharding) and (axes := place.mesh.explicit_axes):
+        # Inside, XLA shares the work out; without this every device would do all of it.
+        return jax.sharding.auto_axes(make, axes=axes, out_sharding=place)(keys)
+    array = make(keys)
+    if isinstance(place, Sharding):
+        return jax.lax.with_sharding_constraint(array, place)  # type: ignore[no-untyped-call]
+    return array if place is None else jax.device_put(array, place)

@@ -1,0 +1,7 @@
+"""TensorFlow adapter of initspec."""
+
+from .backend import TensorFlowBackend
+
+backend = TensorFlowBackend()
+
+__all__ = ["TensorFlowBackend", "backend"]

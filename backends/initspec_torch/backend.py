@@ -1,0 +1,116 @@
+"""Plans become torch tensors: allocate, fill host memory in place, move if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from initspec_kernel import fill
+from initspec_kernel.threads import count
+from numpy.typing import NDArray
+
+from initspec.backend import Backend
+from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.initializer import Initializer
+from initspec.layout import LayoutOptions
+from initspec.plan import FillPlan, check_dtype
+
+from . import compiled
+from .memory import check_tensor, check_writable, has_values, host_view
+from .native import TorchInitializer, draw_seed
+
+__all__ = ["TorchBackend"]
+
+
+class TorchBackend(Backend):
+    """Tensors of PyTorch. ``dtype=None`` is float32, whatever `torch.set_default_dtype` says."""
+
+    name: ClassVar[str] = "torch"
+    convention: ClassVar[str] = "OI"
+
+    def draw(
+        self,
+        initializer: Initializer,
+        shape: Iterable[Any] | None,
+        *,
+        dtype: Any,
+        device: Any,
+        seed: Any,
+        name: str,
+        out: Any,
+        layout: LayoutOptions,
+    ) -> Any:
+        """As in every backend; inside `torch.compile` and `torch.export`, one custom operator."""
+        if torch.compiler.is_compiling():
+            return compiled.draw(initializer, shape, dtype, device, seed, name, out, layout)
+        target = _probe(device) if out is None else out
+        if seed is None and isinstance(target, torch.Tensor) and not has_values(target):
+            seed = 0  # nothing is computed: leave the generator alone, as torch does
+        return super().draw(
+            initializer,
+            shape,
+            dtype=dtype,
+            device=device,
+            seed=seed,
+            name=name,
+            out=out,
+            layout=layout,
+        )
+
+    def emit(self, plan: FillPlan, dtype: str, device: Any) -> torch.Tensor:
+        """A new contiguous tensor on the device, by default torch's default device."""
+        out = torch.empty(plan.shape, dtype=getattr(torch, dtype), device=_probe(device).device)
+        self.emit_into(plan, out)
+        return out
+
+    def emit_into(self, plan: FillPlan, out: torch.Tensor) -> None:
+        """Write at the strides of ``out``; on another device, a copy of host memory."""
+        if not has_values(out):
+            return
+        if out.device.type == "cpu":
+            _fill(plan, out)
+            if not out.is_inference():
+                torch.autograd.graph.increment_version(out)
+        else:
+            host = torch.empty(plan.shape, dtype=out.dtype, device="cpu")
+            _fill(plan, host)
+            with torch.no_grad():
+                out.copy_(host)
+
+    def inspect(self, out: Any) -> tuple[Iterable[int], Any]:
+        """Shape and dtype of a tensor that can be written in place."""
+        check_writable(out)
+        return out.shape, out.dtype
+
+    def fresh_seed(self) -> int:
+        """From torch's global CPU generator, so that `torch.manual_seed` governs it."""
+        return draw_seed(None)
+
+    def to_host(self, tensor: Any) -> NDArray[Any]:
+        """The values on the host; bfloat16 as uint16 bits. Shares memory where it can."""
+        check_tensor(tensor, "tensor")
+        if not has_values(tensor):
+            raise InitspecTypeError("tensor", type(tensor), "a tensor with values", "")
+        return host_view(tensor.detach().cpu().resolve_conj().resolve_neg())
+
+    def bind(self, initializer: Initializer, **options: Any) -> TorchInitializer:
+        """A function that initialises a tensor in place, like those of `torch.nn.init`."""
+        return TorchInitializer.of(initializer, options)
+
+
+def _probe(device: Any) -> torch.Tensor:
+    """An empty tensor on the device: there is no other way to know that it can be used."""
+    if not isinstance(device, (str, int, torch.device, type(None))) or isinstance(device, bool):
+        raise InitspecTypeError("device", device, "a torch.device or its name")
+    try:
+        return torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InitspecValueError("device", device, f"a device of this machine ({reason})") from error
+
+
+def _fill(plan: FillPlan, out: torch.Tensor) -> None:
+    """Fill the host memory of a tensor with as many threads as torch itself would use."""
+    threads = min(count(), torch.get_num_threads())
+    fill(plan, host_view(out), check_dtype(out.dtype), threads=threads)

@@ -1,0 +1,175 @@
+"""Draws inside `torch.compile` and `torch.export`: one operator in the graph.
+
+Its arguments are plain, so that a graph can be saved and loaded: the initializer and the layout
+options are texts of dictionaries. When the graph runs, it does what an eager call does.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, cast
+
+import torch
+
+from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.initializer import Initializer
+from initspec.layout import SPATIAL, Layout, LayoutOptions
+from initspec.plan import check_dtype
+from initspec.registry import get_backend
+from initspec.shape import check_shape
+from initspec.stream import check_seed
+
+__all__ = ["draw", "options_of", "text_of"]
+
+
+# --- traced -----------------------------------------------------------------------------------
+
+
+def draw(
+    initializer: Initializer,
+    shape: Iterable[Any] | None,
+    dtype: Any,
+    device: Any,
+    seed: Any,
+    name: str,
+    out: Any,
+    layout: LayoutOptions,
+) -> Any:
+    """What `TorchBackend.draw` does; simple enough to be traced, so most checks wait for the run."""
+    kind = None if dtype is None else check_dtype(dtype)
+    dims = None if shape is None else _dims(shape)
+    if out is None:
+        if dims is None:
+            raise InitspecTypeError("shape", None, "a tuple of integers, or a tensor as out=")
+        out = torch.empty(dims, dtype=getattr(torch, kind or "float32"), device=device)
+    elif device is not None:
+        raise InitspecValueError("device", device, "None together with out")
+    return write(initializer, text_of(layout), out, seed, name, dims, kind)
+
+
+def write(
+    initializer: Initializer,
+    layout: str,
+    out: torch.Tensor,
+    seed: Any,
+    name: str,
+    shape: Sequence[int] | None = None,
+    dtype: str | None = None,
+) -> torch.Tensor:
+    """Draw into a tensor, which must have this shape and dtype."""
+    text = str(initializer.to_dict())
+    with torch.no_grad() if out.requires_grad else nullcontext():
+        torch.ops.initspec.draw_into(out, text, layout, shape, dtype, _signed(seed), name)
+    return out
+
+
+def _dims(shape: Iterable[Any]) -> tuple[int, ...]:
+    """The shape; `check_shape`, which cannot be traced, is only called where it raises."""
+    dims = tuple(shape)
+    for dim in dims:
+        if type(dim) not in (int, torch.SymInt) or dim < 0:
+            return check_shape(dims)
+    return dims
+
+
+def _signed(seed: Any) -> int | None:
+    """The seed as operators take it: a signed number."""
+    if seed is None:
+        return None
+    if type(seed) not in (int, torch.SymInt) or not 0 <= seed < 2**64:
+        seed = check_seed(seed)
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def text_of(options: Mapping[str, Any]) -> str:
+    """Layout options as the text of a dictionary of plain values."""
+    layout = options.get("layout")
+    given = {**options, **(_plain(layout) if isinstance(layout, Layout) else {})}
+    return str({key: _literal(given[key]) for key in sorted(given) if given[key] is not None})
+
+
+def _literal(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _literal(value[key]) for key in value}
+    if isinstance(value, Iterable):
+        return tuple([_literal(each) for each in value])
+    return operator.index(value) if hasattr(value, "__index__") else value
+
+
+def _plain(layout: Layout) -> dict[str, Any]:
+    """The options that `Layout.parse` turns into this layout."""
+    factors = [factor for axis in layout.axes for factor in axis]
+    spatial = sum(factor.letter in SPATIAL for factor in factors)
+    return {
+        "layout": layout.pattern,
+        "sizes": {f.letter: f.size for f in factors if f.size is not None and f.letter != "#"},
+        "blocks": layout.blocks or None,
+        "stride": (layout.stride, *[1] * (spatial - 1)) if spatial else 1,
+        "transposed": layout.transposed,
+    }
+
+
+# --- run --------------------------------------------------------------------------------------
+
+
+@torch.library.custom_op(
+    "initspec::draw_into",
+    mutates_args=("out",),
+    schema="(Tensor(a!) out, str initializer, str layout, SymInt[]? shape, str? dtype, "
+    "SymInt? seed, str name) -> ()",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+def _draw_into(
+    out: torch.Tensor,
+    initializer: str,
+    layout: str,
+    shape: Sequence[int] | None,
+    dtype: str | None,
+    seed: int | None,
+    name: str,
+) -> None:
+    get_backend("torch").draw(
+        _initializer(initializer),
+        shape,
+        dtype=dtype,
+        device=None,
+        seed=None if seed is None else seed % 2**64,
+        name=name,
+        out=out,
+        layout=cast(LayoutOptions, options_of(layout)),
+    )
+
+
+@_draw_into.register_fake
+def _(
+    out: torch.Tensor,
+    initializer: str,
+    layout: str,
+    shape: Sequence[int] | None,
+    dtype: str | None,
+    seed: int | None,
+    name: str,
+) -> None:
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _initializer(text: str) -> Initializer:
+    return Initializer.from_dict(ast.literal_eval(text))
+
+
+@lru_cache(maxsize=1024)
+def options_of(text: str) -> Mapping[str, Any]:
+    """The layout options that `text_of` wrote down."""
+    try:
+        return MappingProxyType(ast.literal_eval(text))
+    except (ValueError, SyntaxError) as error:
+        expected = "strings, integers, and tuples and dictionaries of them"
+        raise InitspecTypeError("layout", text, expected) from error

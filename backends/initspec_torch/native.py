@@ -1,0 +1,93 @@
+"""Initializers as `torch.nn.init` knows them: functions that write into a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
+from initspec.initializer import Initializer
+from initspec.layout import Layout, LayoutOptions
+from initspec.registry import get_backend
+
+from .compiled import options_of, text_of, write
+from .memory import check_tensor
+
+__all__ = ["TorchInitializer", "draw_seed"]
+
+
+@dataclass(frozen=True, repr=False)
+class TorchInitializer:
+    """``f(tensor, *, generator=None, seed=None, name="")`` fills the tensor and returns it.
+
+    Without a seed every call draws one, from ``generator`` or from torch's global generator, so
+    no two tensors are alike. With a seed, tensors of different names are independent.
+
+    Args:
+        initializer: what to draw.
+        layout: the layout keywords, as the text of a dictionary.
+
+    Example:
+        >>> import initspec, torch
+        >>> he_normal_ = initspec.he_normal.bind("torch", groups=2)
+        >>> layer = torch.nn.Conv2d(4, 8, 3, groups=2)
+        >>> he_normal_(layer.weight, seed=0, name="conv") is layer.weight
+        True
+    """
+
+    initializer: Initializer
+    layout: str = "{}"
+
+    @classmethod
+    def of(cls, initializer: Initializer, options: Mapping[str, Any]) -> TorchInitializer:
+        """Check the options, as far as one can without a shape."""
+        known = list(LayoutOptions.__annotations__)
+        for key, value in options.items():
+            if key not in known:
+                advice = did_you_mean(key, known)
+                raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
+        text = text_of(options)
+        if not torch.compiler.is_compiling():
+            given = dict(options_of(text))
+            if "layout" in given:
+                Layout.parse(given.pop("layout"), **given)
+        return cls(initializer, text)
+
+    def __call__(
+        self, tensor: Any, *, generator: Any = None, seed: Any = None, name: str = ""
+    ) -> Any:
+        """Initialise the tensor in place, outside autograd, and return it."""
+        if not isinstance(tensor, torch.Tensor):
+            check_tensor(tensor, "out")
+        if generator is not None:
+            if seed is not None:
+                raise InitspecValueError("seed", seed, "None together with a generator")
+            seed = draw_seed(generator)
+        if torch.compiler.is_compiling():
+            return write(self.initializer, self.layout, tensor, seed, name)
+        return get_backend("torch").draw(
+            self.initializer,
+            None,
+            dtype=None,
+            device=None,
+            seed=seed,
+            name=name,
+            out=tensor,
+            layout=options_of(self.layout),
+        )
+
+    def __repr__(self) -> str:
+        options = "".join(f", {k}={v!r}" for k, v in options_of(self.layout).items())
+        return f"{self.initializer!r}.bind('torch'{options})"
+
+
+def draw_seed(generator: Any) -> int:
+    """64 bits from a generator; from the global CPU generator if it is None."""
+    if not isinstance(generator, (torch.Generator, type(None))):
+        raise InitspecTypeError("generator", generator, "a torch.Generator, or seed= for a number")
+    device = torch.device("cpu") if generator is None else generator.device
+    word = torch.empty((), dtype=torch.int64, device=device)
+    return int(word.random_(-(2**63), None, generator=generator)) % 2**64

@@ -1,0 +1,57 @@
+"""The histogram as a PNG file, with the extra ``plot``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+
+from initspec.description import Description
+from initspec.errors import InitspecError, InitspecValueError
+
+from .sample import Sample
+
+__all__ = ["save"]
+
+
+def save(path: Path, title: str, description: Description, sample: Sample) -> None:
+    """Draw the picture, then put it in place in one step: the file is never half-written."""
+    _write(path, _png(title, description, sample))
+
+
+def _png(title: str, description: Description, sample: Sample) -> bytes:
+    try:
+        figure = import_module("matplotlib.figure").Figure(layout="constrained")
+    except ImportError as error:
+        advice = "Try: pip install 'initspec[plot]'"
+        raise InitspecError("--png", "matplotlib", "the extra 'plot'", advice) from error
+    axes = figure.subplots()
+    axes.stairs(*sample.histogram, fill=True, color="tab:blue", alpha=0.7)
+    mean, std = description.mean, description.std
+    for position, style in ((mean, "-"), (mean - std, "--"), (mean + std, "--")):
+        axes.axvline(position, color="black", linestyle=style, linewidth=1)
+    for end in (description.low, description.high):
+        if end is not None:
+            axes.axvline(end, color="tab:red", linewidth=1)
+    axes.set(title=f"{title}\n{description.formula}", xlabel="value", ylabel="count")
+    axes.title.set_wrap(True)
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    return data.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # in the same folder: a plain rename
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InitspecValueError(
+            "--png", str(path), "a file that can be written", f"{error.strerror}."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

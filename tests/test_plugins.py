@@ -1,0 +1,192 @@
+"""Third-party backends: a real one is installed and used; clashes and failures are named."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import initspec
+from initspec.registry import FIRST_PARTY, GROUP
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = ROOT / "tests" / "plugin_package"
+NO_FRAMEWORKS = "import sys; sys.modules.update(dict.fromkeys({names!r}))"
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory):
+    """A folder with the plugin installed by pip; built from a copy, so the checkout stays clean."""
+    folder = tmp_path_factory.mktemp("plugin")
+    source = shutil.copytree(PLUGIN, folder / "source")
+    # Offline where the build tool is here already.
+    isolation = ["--no-build-isolation"] if find_spec("hatchling") else []
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    target = folder / "site"
+    subprocess.run([*pip, "--no-deps", *isolation, "--target", target, source], check=True)
+    return target
+
+
+def offer(folder, distribution, name, value="initspec_lists:backend"):
+    """The metadata of an installed distribution that offers a backend."""
+    info = folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {value}\n")
+    return folder
+
+
+def python(code, *folders):
+    """Run code with these folders importable; what it printed as JSON."""
+    path = os.pathsep.join([*map(str, folders), *sys.path])
+    command = [sys.executable, "-c", f"import json, initspec\n{code}"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def failure(call, *folders):
+    """The message of the `BackendError` that a call of the registry raises."""
+    return python(
+        f"""
+from initspec import registry
+try:
+    print(json.dumps("no error: " + str(registry.{call})))
+except initspec.BackendError as error:
+    print(json.dumps(str(error)))
+""",
+        *folders,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64"])
+def test_a_plugin_draws_what_numpy_draws(plugin, dtype):
+    code = f"""
+options = dict(seed=3, name="w", dtype={dtype!r})
+print(json.dumps(initspec.he_normal((2, 3), backend="lists", **options)))
+"""
+    expected = initspec.he_normal((2, 3), seed=3, name="w", dtype=dtype).tolist()
+    assert python(code, plugin) == expected
+
+
+def test_a_plugin_is_found_by_its_entry_point(plugin):
+    code = """
+from initspec import registry
+before = "initspec_lists" in sys.modules
+names = registry.backend_names()
+imported = "initspec_lists" in sys.modules
+print(json.dumps([before, names, imported, registry.get_backend("lists").name]))
+"""
+    names = [*FIRST_PARTY, "lists"]
+    assert python("import sys" + code, plugin) == [False, names, False, "lists"]
+
+
+def test_the_shared_checks_guard_a_plugin(plugin):
+    code = """
+try:
+    initspec.he_normal((2, -3), backend="lists")
+except initspec.InitspecValueError as error:
+    print(json.dumps(error.where))
+"""
+    assert python(code, plugin) == "shape[1]"
+
+
+def test_two_distributions_with_one_name_are_both_named(plugin, tmp_path):
+    offer(tmp_path, "lists-for-everyone", "lists")
+    message = failure("get_backend('lists')", plugin, tmp_path)
+    assert "initspec-lists" in message
+    assert "lists-for-everyone" in message
+    assert "Uninstall" in message
+
+
+def test_nobody_else_may_offer_torch(tmp_path):
+    offer(tmp_path, "torch-impostor", "torch")
+    message = failure("backend_names()", tmp_path)
+    assert "'torch'" in message
+    assert "initspec and torch-impostor" in message
+
+
+def test_an_impostor_is_never_imported(tmp_path):
+    """First-party names are looked up in our own table first, whatever is installed."""
+    offer(tmp_path, "numpy-impostor", "numpy", "impostor:backend")
+    (tmp_path / "impostor.py").write_text("raise SystemExit('imported the impostor')")
+    code = "print(json.dumps(initspec.ones((2,), layout='I', backend='numpy').tolist()))"
+    assert python(code, tmp_path) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise OSError('libodd.so is missing')", "OSError: libodd.so is missing"),
+        ("import a_module_that_nobody_has", "a_module_that_nobody_has to be installed"),
+        ("raise ModuleNotFoundError('said without a name')", "said without a name"),
+        ("backend = 3", "an initspec Backend named 'odd'"),
+        ("from initspec_numpy import backend", "an initspec Backend named 'odd'"),
+        ("", "AttributeError"),
+    ],
+)
+def test_a_plugin_that_fails_is_named(tmp_path, text, reason):
+    offer(tmp_path, "odd-backend", "odd", "odd:backend")
+    (tmp_path / "odd.py").write_text(text)
+    message = failure("get_backend('odd')", tmp_path)
+    assert reason in message
+    assert "odd-backend" in message
+
+
+def test_an_unknown_name_suggests_a_plugin(plugin):
+    code = """
+from initspec import registry
+try:
+    registry.get_backend("list")
+except initspec.InitspecValueError as error:
+    print(json.dumps(str(error)))
+"""
+    assert "Did you mean 'lists'?" in python(code, plugin)
+
+
+def doctor(folder, *folders):
+    """Exit code and checks of a doctor who has no frameworks to examine."""
+    frameworks = [name for name in FIRST_PARTY if name != "numpy"]
+    (folder / "sitecustomize.py").write_text(NO_FRAMEWORKS.format(names=frameworks))
+    environment = {
+        **os.environ,
+        "INITSPEC_KERNEL": "off",
+        "PYTHONPATH": os.pathsep.join([str(folder), *map(str, folders), *sys.path]),
+    }
+    command = [sys.executable, "-P", "-m", "initspec", "doctor", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    checks = json.loads(done.stdout)["checks"]
+    return done.returncode, {check["name"]: check for check in checks}
+
+
+def test_doctor_examines_plugins(plugin, tmp_path):
+    code, checks = doctor(tmp_path, plugin)
+    assert checks["lists"]["state"] == "ok", checks
+    assert checks["lists"]["version"] == "0.1.0"
+    assert "initspec-lists" in checks["lists"]["detail"]
+    assert code == 0
+
+
+def test_doctor_finds_rivals(tmp_path):
+    offer(tmp_path, "torch-impostor", "torch")
+    offer(tmp_path, "first", "odd")
+    offer(tmp_path, "second", "odd")
+    code, checks = doctor(tmp_path)
+    findings = {
+        name: check["detail"] for name, check in checks.items() if check["state"] == "finding"
+    }
+    assert set(findings) == {"plugin torch", "plugin odd"}
+    assert "initspec and torch-impostor" in findings["plugin torch"]
+    assert "first and second" in findings["plugin odd"]
+    assert code == 1
+
+
+def test_our_entry_points_are_the_registrys_table():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == FIRST_PARTY
