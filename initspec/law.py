@@ -143,7 +143,8 @@ def _value(init: Initializer, geometry: Geometry) -> Law:
 
 def _diagonal(init: Initializer, geometry: Geometry) -> Law:
     dirac = init.distribution == "dirac"
-    if bool(geometry.spatial) != dirac or not geometry.has("I") or not geometry.has("O"):
+    fitting = geometry.has("I") and geometry.has("O") and not geometry.has("V")
+    if not fitting or bool(geometry.spatial) != dirac:
         wanted = "I, O and spatial axes" if dirac else "I and O and no spatial axis"
         advice = "" if dirac else "For kernels use dirac."
         raise InitspecValueError("layout", geometry.layout.pattern, f"{wanted} for it", advice)

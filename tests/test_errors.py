@@ -59,6 +59,7 @@ class Silent:
         (10**6000, "<int without a representation>"),  # Python refuses to print it
         (Silent(), "<Silent without a representation>"),
     ],
+    ids=["long text", "long list", "long integer", "broken"],
 )
 def test_any_value_can_be_shown_and_none_floods_the_screen(given: Any, shown: str) -> None:
     text = str(InitspecValueError("where", given, "what"))

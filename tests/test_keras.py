@@ -169,6 +169,12 @@ if ACTIVE in ("jax", "numpy"):  # JAX has a mode for it; on NumPy Keras itself n
     DTYPES.remove("float64")
 
 
+@pytest.mark.skipif(ACTIVE != "jax", reason="only JAX lacks 64-bit types by default")
+def test_float64_is_not_narrowed_silently():
+    with pytest.raises(InitspecValueError, match="jax_enable_x64"):
+        dense(bound(), dtype="float64")
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_other_dtypes(dtype):
     layer = dense(bound(), dtype=dtype)
@@ -265,6 +271,16 @@ def test_postponed_variables_have_their_own_names(build):
     build(model)
     same(model.first.kernel, he((5, 4), seed=3, name="net/first/kernel"))
     same(model.second.kernel, he((4, 3), seed=3, name="net/second/kernel"))
+
+
+def test_stand_ins_have_the_dtype_of_the_variable():
+    keras.config.set_dtype_policy("float16")
+    layer = layers.Dense(3, kernel_initializer=bound(), use_bias=False)
+    with keras.StatelessScope():
+        layer.build((None, 5))
+        stand_in = layer.kernel.value
+    assert keras.backend.standardize_dtype(stand_in.dtype) == "float16"
+    assert tuple(stand_in.shape) == (5, 3)
 
 
 def test_stand_ins_cost_no_draw():

@@ -19,7 +19,7 @@ from initspec.plan import FillPlan
 from initspec_kernel import fill
 
 from . import traced
-from .native import JaxInitializer, TracedSeed
+from .native import JaxInitializer, TracedSeed, check_fit
 
 __all__ = ["JaxBackend"]
 
@@ -94,11 +94,7 @@ def _place(device: Any, shape: tuple[int, ...]) -> jax.Device | Sharding | None:
     if not isinstance(device, Sharding):
         expected = "a jax.Device, a jax.sharding.Sharding or a platform's name"
         raise InitspecTypeError("device", device, expected)
-    try:
-        device.shard_shape(shape)
-    except ValueError as error:
-        rule = f"a sharding that divides the shape {shape}: {error}"
-        raise InitspecValueError("device", device, rule) from error
+    check_fit("device", device, shape)
     return device
 
 
@@ -113,7 +109,8 @@ def _named_device(name: str) -> jax.Device:
 
 def _put_traced(plan: FillPlan, dtype: str, place: jax.Device | Sharding | None) -> Any:
     make = partial(traced.make, plan, dtype)
-    keys = tuple(tuple(jnp.asarray(word, jnp.uint32) for word in key) for key in plan.keys)
+    word = partial(jnp.asarray, dtype=jnp.uint32)
+    keys = tuple((word(k0), word(k1)) for k0, k1 in plan.keys)
     if isinstance(place, NamedSharding) and (axes := place.mesh.explicit_axes):
         # Inside, XLA shares the work out; without this every device would do all of it.
         return jax.sharding.auto_axes(make, axes=axes, out_sharding=place)(keys)

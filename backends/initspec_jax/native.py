@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from initspec import stream
 from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
@@ -20,7 +20,7 @@ from initspec.registry import get_backend
 
 from . import traced
 
-__all__ = ["JaxInitializer", "TracedSeed", "seed_of"]
+__all__ = ["JaxInitializer", "TracedSeed", "check_fit", "seed_of"]
 
 _HINT = "Pass jax.random.key(7), or seed=7 to the initializer itself."
 
@@ -88,6 +88,7 @@ class JaxInitializer:
         seed = seed_of(key) if self.initializer.draws else 0
         options: Any = {k: dict(v) if k == "sizes" else v for k, v in self.options}
         plan = backend.plan(self.initializer, shape, kind, options, seed, self.name)
+        check_fit("out_sharding", place, plan.shape)
         array: jax.Array = backend.emit(plan, kind, place)
         return array
 
@@ -110,6 +111,16 @@ def _sharding(out_sharding: Any) -> NamedSharding | None:
         raise InitspecValueError("out_sharding", out_sharding, "a mesh to be set", advice)
     mesh = abstract if traced.tracing() else jax.sharding.get_mesh()
     return NamedSharding(mesh, out_sharding)
+
+
+def check_fit(where: str, sharding: Sharding | None, shape: tuple[int, ...]) -> None:
+    """JAX gives every device an equal share: refuse a shape that cannot be cut so."""
+    try:
+        if sharding is not None:
+            sharding.shard_shape(shape)
+    except ValueError as error:
+        rule = f"a sharding that divides the shape {shape}: {error}"
+        raise InitspecValueError(where, sharding, rule) from error
 
 
 # --- keys -------------------------------------------------------------------------------------

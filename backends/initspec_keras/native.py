@@ -23,7 +23,6 @@ __all__ = ["PATH", "KerasInitializer"]
 
 PATH = "{path}"  # stands for the path of the variable in a stream name
 _OPTIONS = tuple(LayoutOptions.__annotations__)
-_KEYS = ("initializer", "seed", "name", "input_axes", "output_axes", *_OPTIONS)
 _COUNTING = threading.Lock()
 
 
@@ -135,10 +134,6 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> KerasInitializer:
         """The object of a configuration; unknown keys are errors."""
-        for key, value in config.items():
-            if key not in _KEYS:
-                advice = did_you_mean(key, _KEYS) or "A newer initspec wrote it: upgrade."
-                raise InitspecValueError(str(key), value, f"one of the keys {_KEYS}", advice)
         return cls(**{"initializer": None, **config})
 
     def __eq__(self, other: object) -> bool:
@@ -201,8 +196,9 @@ def _checked(layout: Mapping[str, Any]) -> LayoutOptions:
     """Layout keywords, in the form in which they are kept, once it is sure that they are valid."""
     for key, value in layout.items():
         if key not in _OPTIONS:
-            advice = did_you_mean(key, _OPTIONS)
-            raise InitspecTypeError(key, value, f"one of the keywords {_OPTIONS}", advice)
+            known = ("seed", "name", *_OPTIONS)
+            advice = did_you_mean(key, known) or "In a saved model: a newer initspec wrote it."
+            raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
     options = {key: _frozen(value) for key, value in layout.items() if value is not None}
     if "layout" not in options:
         return options  # type: ignore[return-value]

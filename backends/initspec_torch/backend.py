@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
-from initspec_kernel import fill
-from initspec_kernel.threads import count
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
@@ -15,6 +13,8 @@ from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
 from initspec.plan import FillPlan, check_dtype
+from initspec_kernel import fill
+from initspec_kernel.threads import count
 
 from . import compiled
 from .memory import check_tensor, check_writable, has_values, host_view
@@ -91,8 +91,9 @@ class TorchBackend(Backend):
         """The values on the host; bfloat16 as uint16 bits. Shares memory where it can."""
         check_tensor(tensor, "tensor")
         if not has_values(tensor):
-            raise InitspecTypeError("tensor", type(tensor), "a tensor with values", "")
-        return host_view(tensor.detach().cpu().resolve_conj().resolve_neg())
+            advice = "Give it memory first: model.to_empty(device=...)."
+            raise InitspecTypeError("tensor", type(tensor), "a tensor with values", advice)
+        return host_view(tensor.detach().cpu().resolve_neg())
 
     def bind(self, initializer: Initializer, **options: Any) -> TorchInitializer:
         """A function that initialises a tensor in place, like those of `torch.nn.init`."""
@@ -107,7 +108,8 @@ def _probe(device: Any) -> torch.Tensor:
         return torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
-        raise InitspecValueError("device", device, f"a device of this machine ({reason})") from error
+        expected = f"a device of this machine ({reason})"
+        raise InitspecValueError("device", device, expected) from error
 
 
 def _fill(plan: FillPlan, out: torch.Tensor) -> None:

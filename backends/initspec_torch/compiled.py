@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -24,7 +23,7 @@ from initspec.registry import get_backend
 from initspec.shape import check_shape
 from initspec.stream import check_seed
 
-__all__ = ["draw", "options_of", "text_of"]
+__all__ = ["draw", "options_of", "text_of", "write"]
 
 
 # --- traced -----------------------------------------------------------------------------------
@@ -40,7 +39,7 @@ def draw(
     out: Any,
     layout: LayoutOptions,
 ) -> Any:
-    """What `TorchBackend.draw` does; simple enough to be traced, so most checks wait for the run."""
+    """As `TorchBackend.draw`, but simple enough to be traced: most checks wait for the run."""
     kind = None if dtype is None else check_dtype(dtype)
     dims = None if shape is None else _dims(shape)
     if out is None:
@@ -61,7 +60,9 @@ def write(
     shape: Sequence[int] | None = None,
     dtype: str | None = None,
 ) -> torch.Tensor:
-    """Draw into a tensor, which must have this shape and dtype."""
+    """Draw into a tensor, which must have the shape and dtype, where they are given."""
+    if not isinstance(name, str):
+        raise InitspecTypeError("name", name, "a string")
     text = str(initializer.to_dict())
     with torch.no_grad() if out.requires_grad else nullcontext():
         torch.ops.initspec.draw_into(out, text, layout, shape, dtype, _signed(seed), name)
@@ -82,15 +83,17 @@ def _signed(seed: Any) -> int | None:
     if seed is None:
         return None
     if type(seed) not in (int, torch.SymInt) or not 0 <= seed < 2**64:
-        seed = check_seed(seed)
-    return seed - 2**64 if seed >= 2**63 else seed
+        check_seed(seed)
+    number: int = seed
+    return number - 2**64 if number >= 2**63 else number
 
 
 def text_of(options: Mapping[str, Any]) -> str:
     """Layout options as the text of a dictionary of plain values."""
-    layout = options.get("layout")
-    given = {**options, **(_plain(layout) if isinstance(layout, Layout) else {})}
-    return str({key: _literal(given[key]) for key in sorted(given) if given[key] is not None})
+    given = {key: value for key, value in options.items() if value is not None}
+    if isinstance(given.get("layout"), Layout):
+        given = _plain(Layout.parse(given.pop("layout"), **given))
+    return str({key: _literal(given[key]) for key in sorted(given)})
 
 
 def _literal(value: Any) -> Any:
@@ -110,9 +113,9 @@ def _plain(layout: Layout) -> dict[str, Any]:
     return {
         "layout": layout.pattern,
         "sizes": {f.letter: f.size for f in factors if f.size is not None and f.letter != "#"},
-        "blocks": layout.blocks or None,
         "stride": (layout.stride, *[1] * (spatial - 1)) if spatial else 1,
         "transposed": layout.transposed,
+        **({"blocks": layout.blocks} if layout.blocks else {}),
     }
 
 
@@ -143,7 +146,7 @@ def _draw_into(
         seed=None if seed is None else seed % 2**64,
         name=name,
         out=out,
-        layout=cast(LayoutOptions, options_of(layout)),
+        layout=options_of(layout),
     )
 
 
@@ -166,10 +169,14 @@ def _initializer(text: str) -> Initializer:
 
 
 @lru_cache(maxsize=1024)
-def options_of(text: str) -> Mapping[str, Any]:
-    """The layout options that `text_of` wrote down."""
+def _parsed(text: str) -> LayoutOptions:
     try:
-        return MappingProxyType(ast.literal_eval(text))
+        return cast(LayoutOptions, ast.literal_eval(text))
     except (ValueError, SyntaxError) as error:
         expected = "strings, integers, and tuples and dictionaries of them"
         raise InitspecTypeError("layout", text, expected) from error
+
+
+def options_of(text: str) -> LayoutOptions:
+    """The layout options that `text_of` wrote down."""
+    return _parsed(text).copy()

@@ -52,10 +52,10 @@ def check_writable(out: Any) -> None:
         given = f"shape {tuple(out.shape)} with strides {out.stride()}"
         advice = "It is expanded or overlaps itself: use out.contiguous()."
         raise InitspecValueError("out", given, "memory of its own for every element", advice)
-    if has_values(out):
-        _check_storage(out)
+    if has_values(out) and out.numel():
         if out.device.type == "cpu":
             host_view(out)
+        _check_storage(out)
 
 
 def _overlaps(tensor: torch.Tensor) -> bool:
@@ -72,13 +72,12 @@ def _overlaps(tensor: torch.Tensor) -> bool:
 
 def _check_storage(out: torch.Tensor) -> None:
     """Memory that was given back (as sharding libraries do) must not be written."""
-    if not out.numel() or out.device.type not in ("cpu", "cuda"):
-        return
     last = sum(stride * (size - 1) for stride, size in zip(out.stride(), out.shape, strict=True))
     needed = (out.storage_offset() + last + 1) * out.element_size()
-    if out.untyped_storage().nbytes() < needed:
+    found = out.untyped_storage().nbytes()
+    if found < needed:
         advice = "Its memory was freed: gather the full parameters first."
-        raise InitspecValueError("out", out.untyped_storage().nbytes(), f"{needed} bytes", advice)
+        raise InitspecValueError("out", f"{found} bytes of memory", f"{needed} bytes", advice)
 
 
 def host_view(tensor: torch.Tensor) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from initspec.layout import Layout, LayoutOptions
 from initspec.registry import get_backend
 
 from .compiled import options_of, text_of, write
-from .memory import check_tensor
+from .memory import check_tensor, has_values
 
 __all__ = ["TorchInitializer", "draw_seed"]
 
@@ -24,11 +24,12 @@ class TorchInitializer:
     """``f(tensor, *, generator=None, seed=None, name="")`` fills the tensor and returns it.
 
     Without a seed every call draws one, from ``generator`` or from torch's global generator, so
-    no two tensors are alike. With a seed, tensors of different names are independent.
+    no two tensors are alike. With a seed, tensors of different names are independent. Like the
+    functions of `torch.nn.init` it serves in ``reset_parameters`` and in what `Module.apply` calls.
 
     Args:
         initializer: what to draw.
-        layout: the layout keywords, as the text of a dictionary.
+        options: the layout keywords, as the text of a dictionary.
 
     Example:
         >>> import initspec, torch
@@ -39,7 +40,7 @@ class TorchInitializer:
     """
 
     initializer: Initializer
-    layout: str = "{}"
+    options: str = "{}"
 
     @classmethod
     def of(cls, initializer: Initializer, options: Mapping[str, Any]) -> TorchInitializer:
@@ -51,7 +52,7 @@ class TorchInitializer:
                 raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
         text = text_of(options)
         if not torch.compiler.is_compiling():
-            given = dict(options_of(text))
+            given: dict[str, Any] = {**options_of(text)}
             if "layout" in given:
                 Layout.parse(given.pop("layout"), **given)
         return cls(initializer, text)
@@ -65,9 +66,9 @@ class TorchInitializer:
         if generator is not None:
             if seed is not None:
                 raise InitspecValueError("seed", seed, "None together with a generator")
-            seed = draw_seed(generator)
+            seed = draw_seed(generator) if has_values(tensor) else 0
         if torch.compiler.is_compiling():
-            return write(self.initializer, self.layout, tensor, seed, name)
+            return write(self.initializer, self.options, tensor, seed, name)
         return get_backend("torch").draw(
             self.initializer,
             None,
@@ -76,11 +77,11 @@ class TorchInitializer:
             seed=seed,
             name=name,
             out=tensor,
-            layout=options_of(self.layout),
+            layout=options_of(self.options),
         )
 
     def __repr__(self) -> str:
-        options = "".join(f", {k}={v!r}" for k, v in options_of(self.layout).items())
+        options = "".join(f", {k}={v!r}" for k, v in options_of(self.options).items())
         return f"{self.initializer!r}.bind('torch'{options})"
 
 

@@ -144,7 +144,12 @@ CASES = (
         "sparse, dense", initspec.sparse(0.9), _stored("IO", 100, 50), torch=_stored("OI", 50, 100)
     ),
     _case("Caffe's xavier, convolution", "caffe.xavier", _CONV, torch=_TORCH_CONV),
-    _case("tf1.contrib.xavier_normal, dense", "tf1.contrib.xavier_normal", _DENSE),
+    _case(
+        "tf1.contrib.xavier_normal, dense",
+        "tf1.contrib.xavier_normal",
+        _DENSE,
+        torch=_TORCH_DENSE,
+    ),
 )
 
 

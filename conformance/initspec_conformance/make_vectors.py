@@ -9,6 +9,7 @@ the code, never a reason to write the file again. Inputs are zeros, ones and dig
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -116,6 +117,8 @@ def _tensors() -> Iterator[Case]:
         yield initspec.he_normal, shape, layout, "float32", options
     for init, dtype in _VARIATIONS:
         yield init, (5, 3, 4, 6), "HWIO", dtype, {}
+    for init, shape, layout, options in _PATTERNS:
+        yield init, shape, layout, "float32", options
 
 
 _RULES = [
@@ -146,6 +149,12 @@ _LAYOUTS: list[tuple[tuple[int, ...], str, dict[str, Any]]] = [
     ((20, 6), "(4 O) I", {"blocks": ["i", "f", "g", "o"]}),
     ((36, 5), "(H W I) O", {"sizes": {"H": 3, "W": 3}}),
     ((0, 4), "OI", {}),
+    ((4, 4, 6, 3), "HWOI", {"stride": 2}),
+    ((6, 4, 3, 3), "IOHW", {"groups": 3, "stride": 2}),
+    ((8, 4, 3, 3), "OIHW", {"groups": 2, "stride": 2}),
+    ((4, 3, 2, 5), "OGVI", {}),
+    ((2, 3, 2, 3, 2, 2), "LZYXIO", {}),
+    ((2, 3, 4, 5), "2_SI", {}),
 ]
 _VARIATIONS = [
     (initspec.variance_scaling(1.0, "fan_out", "normal", gain=1.25), "float32"),
@@ -165,6 +174,21 @@ _VARIATIONS = [
     (initspec.dirac, "float32"),
     (initspec.bilinear, "float32"),
     (initspec.bilinear, "float16"),
+    (initspec.variance_scaling(1.0, "fan_out").replace(fan=37.5), "float32"),
+    (initspec.variance_scaling(1.0, "fan_in", low=-6.337, high=5.0), "float32"),
+    (initspec.truncated_normal(0.02, -0.5, 0.013, mean=0.01, absolute=True), "float64"),
+    (initspec.normal(1.0, mean=1e-12), "float32"),
+    (initspec.uniform(-0.3, 0.1), "float64"),
+    (initspec.sparse(0.1, std=1.0, per="input"), "float32"),
+]
+_PATTERNS: list[tuple[Initializer, tuple[int, ...], str, dict[str, Any]]] = [
+    (initspec.dirac.replace(gain=1.5), (6, 2, 4, 2), "OIHW", {"groups": 3}),
+    (initspec.dirac, (2, 4, 3, 5), "HWIO", {}),
+    (initspec.identity(0.5), (2, 3, 5), "SIO", {}),
+    (initspec.identity(2.0), (6, 4), "(G O) I", {"groups": 2}),
+    (initspec.bilinear, (3, 5, 2, 2), "WHIO", {}),
+    (initspec.sparse(0.1, std=1.0), (30, 4), "IO", {}),
+    (initspec.sparse(0.25, std=1.0, per="input"), (8, 3), "(G O) I", {"groups": 2}),
 ]
 
 
@@ -193,6 +217,7 @@ def tensor_vector(
         "constants": _constants(plan),
         "first": [_value(number, dtype) for number in first],
         "sha256": logical_digest(out, plan.geometry),
+        "stored_sha256": hashlib.sha256(out.astype(out.dtype.newbyteorder("<")).tobytes()).hexdigest(),
     }
 
 
