@@ -90,11 +90,12 @@ class Initializer:
         _choice("distribution", self.distribution, tuple(_FIELDS))
         for name in _NUMBERS:
             number = getattr(self, name)
-            if number is not None:
+            if number is not None or _DEFAULTS[name] is not None:
                 object.__setattr__(self, name, _finite(name, number))
-        for name, choices in (("mode", MODES), ("fan_rule", tuple(RULES)), ("per", _UNITS)):
-            if getattr(self, name) is not None:
-                _choice(name, getattr(self, name), choices)
+        if self.mode is not None:
+            _choice("mode", self.mode, MODES)
+        _choice("fan_rule", self.fan_rule, tuple(RULES))
+        _choice("per", self.per, _UNITS)
         for name in ("absolute", "compensate"):
             if not isinstance(getattr(self, name), bool):
                 raise InitspecTypeError(name, getattr(self, name), "True or False")

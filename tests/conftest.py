@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+
+from initspec.description import Description
 
 # Frameworks read these when they are imported, and some test files import them at the top.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -43,3 +49,30 @@ def _kernel() -> str:
     import initspec_kernel
 
     return str(initspec_kernel.info())
+
+
+@pytest.fixture(scope="session")
+def check_law() -> Callable[[NDArray[np.float64], Description], None]:
+    """A check that a large sample follows the law of a description."""
+    return _check_law
+
+
+def _check_law(drawn: NDArray[np.float64], facts: Description) -> None:
+    """The moments within five standard errors (a chance of 6e-7 each), and the same support.
+
+    The variance of a sample's std is (kurtosis - 1) / 4n, relative to the std; a sample's kurtosis
+    has a standard error of at most sqrt(24 / n), that of a normal.
+    """
+    n, kurtosis = drawn.size, facts.kurtosis
+    assert kurtosis is not None
+    assert drawn.mean() == pytest.approx(facts.mean, abs=5 * facts.std / math.sqrt(n))
+    assert drawn.std() == pytest.approx(facts.std, rel=5 * math.sqrt((kurtosis - 1) / 4 / n))
+    fourth = float(((drawn - drawn.mean()) ** 4).mean() / drawn.std() ** 4)
+    assert fourth == pytest.approx(kurtosis, abs=5 * math.sqrt(24 / n))
+    low, high = float(drawn.min()), float(drawn.max())
+    if facts.low is None or facts.high is None:
+        assert min(facts.mean - low, high - facts.mean) > 3.5 * facts.std, "not truncated"
+        return
+    length = facts.high - facts.low
+    assert facts.low - 2.0**-22 * length <= low < facts.low + 0.01 * length
+    assert facts.high + 2.0**-22 * length >= high > facts.high - 0.01 * length

@@ -36,21 +36,29 @@ pytestmark = pytest.mark.filterwarnings(
 trains = pytest.mark.skipif(ACTIVE == "numpy", reason="Keras does not train on NumPy")
 
 
+@pytest.fixture(scope="module")
+def runs():
+    """This file on each other backend, all at once."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    common = {**os.environ, CHILD: "1", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    started = {
+        name: subprocess.Popen(command, env={**common, "KERAS_BACKEND": name}, **pipes)
+        for name in OTHERS
+    }
+    yield started
+    for run in started.values():
+        run.kill()
+        run.wait()
+        run.stdout.close()
+
+
 @pytest.mark.skipif(CHILD in os.environ, reason="the outer run starts these")
 @pytest.mark.parametrize("name", OTHERS)
-def test_on_the_other_backends(name):
-    environment = dict(
-        os.environ,
-        KERAS_BACKEND=name,
-        XLA_FLAGS="--xla_force_host_platform_device_count=2",
-        **{CHILD: "1"},
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
+def test_on_the_other_backends(name, runs):
+    output, _ = runs[name].communicate(timeout=300)
+    assert runs[name].returncode == 0, output
+    assert " passed" in output
 
 
 @pytest.fixture(autouse=True)

@@ -154,6 +154,17 @@ def test_sparse_with_equal_words_takes_the_first(mode, monkeypatch):
     np.testing.assert_array_equal(found[:, 0] == 0, np.isin(np.arange(8), [0, 2, 3, 4]))
 
 
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("draw", DRAWS)
+def test_words_around_powers_of_two(draw, mode):
+    powers = 2 ** np.arange(33)
+    near = (powers[:, None] + np.arange(-130, 131)).reshape(-1)
+    words = np.concatenate([near, -near]).astype(np.uint32)
+    content = backend.plan(DRAWS[draw], (2, 2), "float32", {}, 1, "w").content
+    found = MODES[mode](lambda: graph._integers(content, tf.constant(words)))()
+    np.testing.assert_array_equal(found, stream.integers(content, words))
+
+
 # --- rounding -----------------------------------------------------------------------------------
 
 
@@ -166,7 +177,7 @@ def test_every_tie_and_its_neighbours(dtype, mode):
         values = patterns.view(np.float16).astype(np.float32)
     else:  # the first 128 are subnormal in float32, which no draw is
         values = (patterns[128:].astype(np.uint32) << 16).view(np.float32)
-    ties = (values[1:] + values[:-1]) / 2
+    ties = values[1:] / 2 + values[:-1] / 2
     ties = np.concatenate([ties, np.nextafter(ties, 0), np.nextafter(ties, np.inf), values])
     ties = np.float32([ties, -ties])
     function = MODES[mode](lambda: graph._narrow(tf.constant(ties), dtype))
@@ -291,9 +302,7 @@ def test_variables_that_a_function_creates():
         @tf.function
         def __call__(self):
             if self.weights is None:
-                plain = tf.Variable(
-                    lambda: normal((3, 4), backend="tensorflow", seed=1, name="w")
-                )
+                plain = tf.Variable(lambda: normal((3, 4), backend="tensorflow", seed=1, name="w"))
                 fresh = tf.Variable(lambda: normal((3, 4), backend="tensorflow"))
                 self.weights = [plain, tf.Variable(lambda: bound((3, 4))), fresh]
             return [tf.identity(weight) for weight in self.weights]
@@ -476,7 +485,8 @@ def test_shapes_that_are_known_only_when_the_graph_runs():
 @in_each_mode
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"seed": 0.5}, {"name": 3}, {"name": "\ud800"}])
 def test_bad_seeds_and_names(wrong, mode):
-    function = MODES[mode](lambda: normal((2, 3), backend="tensorflow", **wrong))
+    options = {"backend": "tensorflow", "layout": "SI", "blocks": ("a", "b"), **wrong}
+    function = MODES[mode](lambda: normal((2, 3), **options))
     with pytest.raises(InitspecError, match=next(iter(wrong))):
         function()
 
@@ -522,6 +532,7 @@ def test_bind_checks_its_options(options):
 
 
 def test_bound_initializers_show_what_they_are():
-    text = repr(normal.bind("tensorflow", seed=1, groups=2))
+    text = repr(normal.bind("tensorflow", seed=1, groups=2, blocks=(c for c in "ab")))
     assert "std=0.05" in text
     assert "groups=2" in text
+    assert "blocks=('a', 'b')" in text

@@ -111,10 +111,15 @@ def _put_traced(plan: FillPlan, dtype: str, place: jax.Device | Sharding | None)
     make = partial(traced.make, plan, dtype)
     word = partial(jnp.asarray, dtype=jnp.uint32)
     keys = tuple((word(k0), word(k1)) for k0, k1 in plan.keys)
-    if isinstance(place, NamedSharding) and (axes := place.mesh.explicit_axes):
+    if isinstance(place, NamedSharding) and (axes := _explicit(place)):
         # Inside, XLA shares the work out; without this every device would do all of it.
         return jax.sharding.auto_axes(make, axes=axes, out_sharding=place)(keys)
     array = make(keys)
     if isinstance(place, Sharding):
         return jax.lax.with_sharding_constraint(array, place)  # type: ignore[no-untyped-call]
     return array if place is None else jax.device_put(array, place)
+
+
+def _explicit(sharding: NamedSharding) -> Any:
+    """The axes that JAX keeps in the types of arrays; earlier releases know none."""
+    return getattr(sharding.mesh, "explicit_axes", ())

@@ -25,7 +25,7 @@ __all__ = ["JaxInitializer", "TracedSeed", "check_fit", "seed_of"]
 _HINT = "Pass jax.random.key(7), or seed=7 to the initializer itself."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class JaxInitializer:
     """``f(key, shape, dtype=float32, out_sharding=None)``: the protocol of jax.nn.initializers.
 
@@ -63,7 +63,7 @@ class JaxInitializer:
                 raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
         given = {key: value for key, value in layout.items() if value is not None}
         if "layout" in given:
-            given = {"layout": Layout.parse(given.pop("layout"), **given)}
+            Layout.parse(given["layout"], **{k: v for k, v in given.items() if k != "layout"})
         return cls(initializer, name, tuple(sorted((k, _frozen(v)) for k, v in given.items())))
 
     def __call__(
@@ -91,6 +91,11 @@ class JaxInitializer:
         check_fit("out_sharding", place, plan.shape)
         array: jax.Array = backend.emit(plan, kind, place)
         return array
+
+    def __repr__(self) -> str:
+        given = {"name": self.name} if self.name else {}
+        options = "".join(f", {k}={v!r}" for k, v in (*given.items(), *self.options))
+        return f"{self.initializer!r}.bind('jax'{options})"
 
 
 def _frozen(value: Any) -> Any:

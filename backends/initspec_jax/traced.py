@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import get_opaque_trace_state
 
 from initspec import stream
 from initspec.draw import Draw
@@ -35,9 +35,9 @@ _LANES = 4
 _bits = lax.bitcast_convert_type
 
 
-def _state() -> Any:
-    return get_opaque_trace_state(convention="initspec")  # type: ignore[no-untyped-call]
-
+# Earlier releases of JAX have it in jax.core.
+_home = jax.extend.core if hasattr(jax.extend.core, "get_opaque_trace_state") else jax.core
+_state = partial(_home.get_opaque_trace_state, convention="initspec")
 
 with jax.core.eval_context():
     _OUTSIDE = _state()

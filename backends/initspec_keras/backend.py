@@ -14,7 +14,7 @@ from initspec.initializer import Initializer
 from initspec.plan import FillPlan
 from initspec.registry import get_backend
 
-from .native import KerasInitializer
+from .native import VARIABLE, KerasInitializer
 
 __all__ = ["KerasBackend"]
 
@@ -40,14 +40,14 @@ class KerasBackend(Backend):
 
     def emit_into(self, plan: FillPlan, out: Any) -> None:
         """Assign to a variable, or write into a tensor of a framework that allows it."""
-        if isinstance(out, keras.Variable):
+        if isinstance(out, VARIABLE):
             out.assign(self.emit(plan, keras.backend.standardize_dtype(out.dtype), None))
         else:
             _framework().emit_into(plan, out)
 
     def inspect(self, out: Any) -> tuple[Iterable[Any], Any]:
         """Shape and dtype of a variable, or of a tensor that the framework can write."""
-        if isinstance(out, keras.Variable):
+        if isinstance(out, VARIABLE):
             return out.shape, out.dtype
         return _framework().inspect(out)
 
@@ -68,4 +68,4 @@ def _framework() -> Backend:
 
 
 def _value(tensor: Any) -> Any:
-    return tensor.value if isinstance(tensor, keras.Variable) else tensor
+    return tensor.value if isinstance(tensor, VARIABLE) else tensor

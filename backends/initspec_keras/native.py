@@ -19,15 +19,17 @@ from initspec.recipes import get
 from initspec.registry import get_backend
 from initspec.shape import check_count, check_shape
 
-__all__ = ["PATH", "KerasInitializer"]
+__all__ = ["PATH", "VARIABLE", "KerasInitializer"]
 
 PATH = "{path}"  # stands for the path of the variable in a stream name
 _OPTIONS = tuple(LayoutOptions.__annotations__)
 _COUNTING = threading.Lock()
+# Of layers' variables. In earlier releases of Keras 3 they are no keras.Variable, but of its base.
+VARIABLE = next(each for each in reversed(keras.Variable.__mro__) if "assign" in vars(each))
 
 
-# EinsumDense (so MultiHeadAttention too) tells a VarianceScaling, and no other initializer, which
-# axes of its kernel are inputs and outputs. Nothing else is inherited.
+# A VarianceScaling because EinsumDense (and so MultiHeadAttention) tells no other initializer which
+# axes of its kernel are inputs and which are outputs. Its constructor and its call are not used.
 @keras.saving.register_keras_serializable(package="initspec", name="Initializer")
 class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
     """An initspec initializer as a ``keras.initializers.Initializer``.
@@ -47,12 +49,13 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             ``{path}`` it is a name for one tensor: layers that copy their initializer, such as
             MultiHeadAttention, would fill all their kernels alike. Whenever one object meets the
             same name again it appends ``#1``, ``#2``, ...; a clone counts anew.
-        input_axes, output_axes: what Keras's EinsumDense passes; a layout takes precedence.
+        input_axes, output_axes: what Keras's EinsumDense passes, from Keras 3.15 on; before, its
+            kernels need a layout. A layout takes precedence.
         **layout: layout, groups, blocks, stride, transposed, sizes, see `Layout.parse`; the
             default is Keras's convention for the rank.
 
     Raises:
-        InitspecError: an argument that cannot be; nothing is left for when layers are built.
+        InitspecError: an argument that cannot be, as far as one can tell without a shape.
     """
 
     def __init__(
@@ -166,7 +169,7 @@ def _site() -> _Site:
         code = frame.f_code
         if "self" in code.co_varnames or "self" in code.co_freevars:
             owner = frame.f_locals.get("self")
-            if isinstance(owner, keras.Variable):
+            if isinstance(owner, VARIABLE):
                 return _Site(owner.path, code.co_name == "value")
         frame = frame.f_back
     return _Site(_scope(), False)

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
-from initspec_kernel import fill
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan, check_dtype
+from initspec_kernel import fill
 
 from . import graph
 from .native import TensorFlowInitializer
@@ -90,10 +90,9 @@ class TensorFlowBackend(Backend):
 def _host_array(plan: FillPlan, dtype: str) -> NDArray[Any]:
     """The values in host memory that is aligned as TensorFlow needs it."""
     kind = np.dtype(_STORAGE[dtype])
-    size = math.prod(plan.shape) * kind.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    memory = np.empty(math.prod(plan.shape) * kind.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    array = memory[start : start + size].view(kind).reshape(plan.shape)
+    array: NDArray[Any] = np.ndarray(plan.shape, kind, memory.data, start)
     fill(plan, array, dtype)
     return array
 

@@ -8,18 +8,18 @@ tensors into the program, slowly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
-from initspec_kernel import fill
 
 from initspec import stream
 from initspec.draw import Draw
 from initspec.layout import Geometry
 from initspec.plan import FillPlan
 from initspec.structured import ZEROS, Constant, Matrices, Orthogonal, Sparse
+from initspec_kernel import fill
 
 __all__ = ["emit", "fresh_keys", "unconverted"]
 
@@ -51,7 +51,7 @@ def emit(plan: FillPlan, dtype: str) -> Any:
     return tf.constant(_on_host(plan, dtype, plan.shape))
 
 
-def fresh_keys(names: list[str], salt: int) -> tuple[tuple[Any, Any], ...]:
+def fresh_keys(names: Iterable[str], salt: int) -> tuple[tuple[Any, Any], ...]:
     """The keys of a seed that is drawn whenever the graph runs, from TensorFlow's generator."""
     drawn = tf.cast(tf.random.uniform((2,), maxval=2**32, dtype=tf.int64), tf.uint64)
     seed = (drawn[0] ^ (salt & stream.MASK), drawn[1] ^ (salt >> 32))
@@ -236,7 +236,8 @@ def _orthogonal(plan: FillPlan, content: Orthogonal, dtype: str) -> Any:
     """As `initspec.structured.Orthogonal`, but factored by TensorFlow, so up to rounding."""
     matrices, (s, o, j) = Matrices.of(plan.geometry), plan.geometry.counts
     normals = content.draw_plan(plan.geometry, plan.keys[0]).with_keys(plan.keys)
-    drawn = _values(normals.content, _words(normals, 0), "float64")
+    assert normals.draw is not None, "the normals are a plain draw"
+    drawn = _values(normals.draw, _words(normals, 0), "float64")
     q = content.gain * _haar(tf.reshape(drawn, (-1, matrices.rows, drawn.shape[-1])))
     if content.delta:
         before = matrices.tap(lambda k: (k - 1) // 2)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
 from initspec import stream
+from initspec.errors import InitspecTypeError, did_you_mean
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions, resolve
 from initspec.plan import check_dtype
@@ -77,7 +78,15 @@ class TensorFlowInitializer:
 
 
 def _checked(layout: dict[str, Any]) -> LayoutOptions:
-    """Layout keywords, once it is sure, as far as that is possible without a shape, that they fit."""
-    options: LayoutOptions = {"layout": None, **layout}  # type: ignore[typeddict-item]
-    resolve(options, 1, "IO", fans=False)
+    """Layout keywords, once it is sure that they are valid, as far as one can without a shape."""
+    known = list(LayoutOptions.__annotations__)
+    for key, value in layout.items():
+        if key not in known:
+            advice = did_you_mean(key, known)
+            raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
+    if isinstance(layout.get("blocks"), Iterator):
+        layout["blocks"] = tuple(layout["blocks"])  # it can be read once, and is needed often
+    options: LayoutOptions = layout  # type: ignore[assignment]
+    if layout.get("layout") is not None:
+        resolve(options, 0, "IO", fans=False)
     return options

@@ -106,7 +106,7 @@ def _probe(device: Any) -> torch.Tensor:
         raise InitspecTypeError("device", device, "a torch.device or its name")
     try:
         return torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         reason = str(error).partition("\n")[0]
         expected = f"a device of this machine ({reason})"
         raise InitspecValueError("device", device, expected) from error

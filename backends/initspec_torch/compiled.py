@@ -63,10 +63,22 @@ def write(
     """Draw into a tensor, which must have the shape and dtype, where they are given."""
     if not isinstance(name, str):
         raise InitspecTypeError("name", name, "a string")
-    text = str(initializer.to_dict())
+    text = _text(initializer)
     with torch.no_grad() if out.requires_grad else nullcontext():
         torch.ops.initspec.draw_into(out, text, layout, shape, dtype, _signed(seed), name)
     return out
+
+
+def _text(initializer: Initializer) -> str:
+    """The text of the initializer's dictionary.
+
+    Dynamo may take a number that changes for a symbol, which has no text; the detours over
+    `float.hex` here and `operator.index` below make a constant of it.
+    """
+    given = initializer.to_dict()
+    for key, value in given.items():
+        given[key] = float.fromhex(value.hex()) if isinstance(value, float) else value
+    return str(given)
 
 
 def _dims(shape: Iterable[Any]) -> tuple[int, ...]:
@@ -97,13 +109,15 @@ def text_of(options: Mapping[str, Any]) -> str:
 
 
 def _literal(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, str)):
+    if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Mapping):
         return {key: _literal(value[key]) for key in value}
     if isinstance(value, Iterable):
         return tuple([_literal(each) for each in value])
-    return operator.index(value) if hasattr(value, "__index__") else value
+    if isinstance(value, int) or hasattr(value, "__index__"):
+        return operator.index(value)
+    return value  # a fault, which `options_of` or `Layout.parse` reports
 
 
 def _plain(layout: Layout) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch._subclasses import FakeTensor
 from torch.nn.parameter import is_lazy
 
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.plan import check_dtype
 
 __all__ = ["check_tensor", "check_writable", "has_values", "host_view"]
 
@@ -42,9 +43,11 @@ def check_tensor(tensor: Any, where: str) -> None:
 def check_writable(out: Any) -> None:
     """Refuse a tensor that cannot be written, or where writing would not do what it seems to."""
     check_tensor(out, "out")
-    if out.requires_grad and not (out.is_leaf or (out._is_view() and out._base.is_leaf)):
+    check_dtype(out.dtype)
+    root = out._base if out._is_view() else out
+    if root.requires_grad and not root.is_leaf:
         advice = "It was computed from other tensors: write to the parameter it comes from."
-        raise InitspecValueError("out", out.grad_fn, "a leaf, or a view of one", advice)
+        raise InitspecValueError("out", root.grad_fn, "a leaf, or a view of one", advice)
     if out.is_inference() and not torch.is_inference_mode_enabled():
         advice = "Write to it inside torch.inference_mode(), or to its clone()."
         raise InitspecValueError("out", "an inference tensor", "a normal tensor", advice)

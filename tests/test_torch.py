@@ -1,0 +1,782 @@
+"""The PyTorch adapter: memory, autograd, devices, generators, refusals, torch.compile, export."""
+
+import copy
+import io
+import os
+import pickle
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import initspec
+import initspec_kernel
+from initspec import InitspecError, InitspecTypeError, InitspecValueError, registry, stream
+from initspec.initializer import Initializer
+from initspec.layout import Layout
+
+torch = pytest.importorskip("torch")
+
+from initspec_torch import TorchInitializer, backend  # noqa: E402
+from initspec_torch import backend as _backend  # noqa: E402, F401
+from initspec_torch.compiled import options_of, text_of  # noqa: E402
+
+adapter = sys.modules["initspec_torch.backend"]
+
+SEED, NAME = 0xC90FDAA2_2168C234, "layer.weight"  # more than 63 bits
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+HE = initspec.he_normal
+he_normal_ = HE.bind("torch")
+
+
+def reference(init, shape, dtype="float32", *, seed=SEED, name=NAME, **layout):
+    """What the NumPy reference writes; bfloat16 as uint16."""
+    plan = init.plan(shape, convention="OI", **layout).with_keys((stream.key(seed, name),))
+    out = np.empty(shape, "u2" if dtype == "bfloat16" else dtype)
+    stream.fill(plan, out, dtype)
+    return out
+
+
+def bits(tensor):
+    """The bit patterns: -0.0 is not 0.0."""
+    host = tensor if isinstance(tensor, np.ndarray) else backend.to_host(tensor)
+    return np.ascontiguousarray(host).view(f"u{host.dtype.itemsize}")
+
+
+def assert_reference(tensor, init=HE, **options):
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    want = reference(init, tuple(tensor.shape), dtype, **options)
+    assert np.array_equal(bits(tensor), bits(want))
+
+
+# --- values at any strides ----------------------------------------------------------------------
+
+
+def views(dtype):
+    """Writable tensors of many strides, each with the memory that it is a part of."""
+    kind = getattr(torch, dtype)
+    plain = torch.full((6, 5, 3, 3), 7.0, dtype=kind)
+    last = plain.clone(memory_format=torch.channels_last)
+    wide = torch.full((12, 9, 4, 3), 7.0, dtype=kind)
+    turned = torch.full((3, 3, 5, 6), 7.0, dtype=kind)
+    return {
+        "contiguous": (plain, plain),
+        "channels_last": (last, last),
+        "sliced": (wide[::2, 2:7, 1:], wide),
+        "transposed": (turned.permute(3, 2, 0, 1), turned),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("view", views("float32"))
+@pytest.mark.parametrize("init", [HE, initspec.sparse(0.3), initspec.dirac], ids=str)
+def test_out_is_written_at_its_strides_and_nowhere_else(dtype, view, init):
+    out, memory = views(dtype)[view]
+    assert init(out=out, seed=SEED, name=NAME) is out
+    assert_reference(out, init)
+    out.zero_()
+    assert memory.sum() == 7.0 * (memory.numel() - out.numel())
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_view_gets_the_logical_values(data):
+    rank = data.draw(st.integers(2, 4))
+    steps = data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank))
+    sizes = data.draw(st.lists(st.integers(0, 6), min_size=rank, max_size=rank))
+    order = data.draw(st.permutations(range(rank)))
+    base = torch.zeros([1 + n * k for n, k in zip(sizes, steps, strict=True)])
+    cut = tuple(slice(1, 1 + n * k, k) for n, k in zip(sizes, steps, strict=True))
+    out = base[cut].permute(order)
+    he_normal_(out, seed=SEED, name=NAME)
+    assert_reference(out)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_new_tensor(dtype):
+    made = HE((40, 30), backend="torch", dtype=dtype, seed=SEED, name=NAME)
+    assert (type(made), made.dtype, made.device.type) == (
+        torch.Tensor,
+        getattr(torch, dtype),
+        "cpu",
+    )
+    assert made.is_contiguous()
+    assert not made.requires_grad
+    assert_reference(made)
+
+
+def test_rank_0_and_empty_tensors():
+    assert initspec.ones((), backend="torch").item() == 1.0
+    scalar = initspec.normal(1.0)((), backend="torch", layout="", seed=SEED, name=NAME)
+    assert_reference(scalar, initspec.normal(1.0), layout="")
+    assert HE((0, 4), backend="torch", dtype="bfloat16").shape == (0, 4)
+    assert he_normal_(torch.empty(4, 0)).shape == (4, 0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("how", ["INITSPEC_THREADS", "set_num_threads"])
+def test_threads_are_bounded_and_change_no_bit(monkeypatch, how, threads):
+    used = []
+
+    def spy(*arguments, **options):
+        used.append(options["threads"])
+        initspec_kernel.fill(*arguments, **options)
+
+    monkeypatch.setattr(adapter, "fill", spy)
+    monkeypatch.setenv("INITSPEC_THREADS", str(threads) if how == "INITSPEC_THREADS" else "8")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads if how == "set_num_threads" else 8)
+    try:
+        made = HE((512, 640), backend="torch", seed=SEED, name=NAME)
+    finally:
+        torch.set_num_threads(before)
+    assert used == [threads]
+    assert_reference(made)
+
+
+def test_dtypes_come_from_out_else_are_float32():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert HE((4, 3), backend="torch").dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert he_normal_(torch.zeros(4, 3, dtype=torch.float16)).dtype == torch.float16
+    assert HE((4, 3), backend="torch", dtype=torch.half).dtype == torch.float16
+
+
+# --- devices ------------------------------------------------------------------------------------
+
+
+def test_the_default_device_is_honoured():
+    with torch.device("meta"):
+        assert HE((4, 3), backend="torch").is_meta
+        assert not HE((4, 3), backend="torch", device="cpu").is_meta
+        layer = torch.zeros(4, 3, device="cpu")
+        assert_reference(he_normal_(layer, seed=SEED, name=NAME))
+        he_normal_(layer)  # the seed is drawn on the CPU whatever the default
+    torch.set_default_device("meta")
+    try:
+        assert HE((4, 3), backend="torch").is_meta
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_meta_tensors_are_checked_and_not_filled(device, monkeypatch):
+    monkeypatch.setattr(adapter, "fill", None)
+    before = torch.get_rng_state()
+    generator = torch.Generator().manual_seed(1)
+    made = HE((2**20, 2**20), backend="torch", device=device, dtype="bfloat16")
+    assert (made.is_meta, made.dtype, made.shape) == (True, torch.bfloat16, (2**20, 2**20))
+    assert he_normal_(made) is made
+    he_normal_(made, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert generator.get_state().equal(torch.Generator().manual_seed(1).get_state())
+    with pytest.raises(InitspecValueError, match="fans need at least 2 axes"):
+        HE((4,), backend="torch", device=device)
+    with pytest.raises(InitspecTypeError, match="dtype"):
+        he_normal_(torch.zeros(4, 3, dtype=torch.int8, device=device))
+
+
+def test_fake_tensors_are_checked_and_not_filled(monkeypatch):
+    from torch._subclasses import FakeTensorMode
+
+    monkeypatch.setattr(adapter, "fill", None)
+    with FakeTensorMode():
+        for device in ("cpu", "cuda"):
+            made = HE((4, 3), backend="torch", device=device)
+            assert (type(made).__name__, made.device.type) == ("FakeTensor", device)
+            assert he_normal_(made) is made
+        with pytest.raises(InitspecValueError, match="memory of its own"):
+            he_normal_(torch.empty(1, 3).expand(4, 3))
+
+
+def test_another_device_gets_a_copy_of_host_memory():
+    copies = []
+    out = SimpleNamespace(
+        is_meta=False,
+        device=SimpleNamespace(type="cuda"),
+        dtype=torch.bfloat16,
+        copy_=lambda host: copies.append((host, torch.is_grad_enabled())),
+    )
+    plan = HE.plan((6, 5), convention="OI").with_keys((stream.key(SEED, NAME),))
+    backend.emit_into(plan, out)
+    [(host, grad_enabled)] = copies
+    assert not grad_enabled
+    assert_reference(host)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cuda(dtype):
+    assert_reference(HE((6, 5), backend="torch", dtype=dtype, device="cuda", seed=SEED, name=NAME))
+    leaf = torch.zeros(5, 6, dtype=getattr(torch, dtype), device="cuda", requires_grad=True)
+    version = leaf._version
+    assert_reference(he_normal_(leaf.T, seed=SEED, name=NAME))
+    assert leaf._version > version
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:4711", "cpu:x", True, 1.5, object()])
+def test_unusable_devices_are_refused(device):
+    with pytest.raises(InitspecError, match=r"^device: got "):
+        HE((4, 3), backend="torch", device=device)
+
+
+# --- seeds --------------------------------------------------------------------------------------
+
+
+def test_manual_seed_governs_what_has_no_seed():
+    torch.manual_seed(5)
+    first = [HE((4, 3), backend="torch"), he_normal_(torch.zeros(4, 3)), torch.rand(3)]
+    torch.manual_seed(5)
+    again = [HE((4, 3), backend="torch"), he_normal_(torch.zeros(4, 3)), torch.rand(3)]
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], first[1])
+
+
+def test_a_generator_governs_and_the_global_one_rests():
+    before = torch.get_rng_state()
+    draws = []
+    for seed in (5, 5, 6):
+        generator = torch.Generator().manual_seed(seed)
+        draws += [he_normal_(torch.zeros(4, 3), generator=generator) for _ in range(2)]
+    assert torch.equal(draws[0], draws[2])
+    assert torch.equal(draws[1], draws[3])
+    assert not torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[4])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fresh_seeds_have_64_bits():
+    seeds = [backend.fresh_seed() for _ in range(64)]
+    assert np.bitwise_or.reduce(np.array(seeds, np.uint64)) == 2**64 - 1
+    assert np.bitwise_and.reduce(np.array(seeds, np.uint64)) == 0
+
+
+def test_given_seeds_leave_the_generator_alone():
+    before = torch.get_rng_state()
+    he_normal_(torch.zeros(4, 3), seed=0)
+    HE((4, 3), backend="torch", seed=0)
+    initspec.zeros((4,), backend="torch")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"generator": 5}, InitspecTypeError, "generator: got 5"),
+        ({"generator": torch.Generator(), "seed": 1}, InitspecValueError, "seed: got 1"),
+        ({"seed": 2**64}, InitspecValueError, "seed"),
+        ({"seed": 1.0}, InitspecTypeError, "seed"),
+        ({"name": 1}, InitspecTypeError, "name"),
+    ],
+)
+def test_bad_seeds_write_nothing(options, error, text):
+    out = torch.zeros(4, 3)
+    with pytest.raises(error, match=text):
+        he_normal_(out, **options)
+    assert not out.any()
+
+
+# --- autograd -----------------------------------------------------------------------------------
+
+
+def test_a_parameter_is_filled_outside_autograd():
+    weight = torch.nn.Parameter(torch.zeros(4, 3))
+    weight.grad = grad = torch.ones(4, 3)
+    version = weight._version
+    assert he_normal_(weight, seed=SEED, name=NAME) is weight
+    assert_reference(weight)
+    assert (weight.is_leaf, weight.requires_grad, weight.grad_fn) == (True, True, None)
+    assert weight.grad is grad
+    assert grad.eq(1).all()
+    assert weight._version > version
+
+
+def test_autograd_notices_that_a_saved_tensor_was_overwritten():
+    weight = torch.nn.Parameter(torch.ones(4, 3))
+    loss = (weight * weight).sum()
+    he_normal_(weight)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_views_of_a_parameter_are_filled_one_by_one():
+    fused = torch.nn.Parameter(torch.zeros(8, 3))
+    for index, part in enumerate(fused.chunk(2)):
+        assert he_normal_(part, seed=SEED, name=f"part{index}") is part
+    he_normal_(fused.data[4:], seed=SEED, name="part1")
+    assert_reference(fused[:4], name="part0")
+    assert_reference(fused[4:], name="part1")
+    assert fused.grad_fn is None
+
+
+def test_inference_mode():
+    with torch.inference_mode():
+        made = HE((4, 3), backend="torch", seed=SEED, name=NAME)
+        normal = torch.nn.Parameter(torch.zeros(4, 3))
+        assert_reference(he_normal_(normal, seed=SEED, name=NAME))
+        assert_reference(he_normal_(made.zero_(), seed=SEED, name=NAME))
+    assert made.is_inference()
+    assert_reference(made)
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+
+def inference_tensor():
+    with torch.inference_mode():
+        return torch.zeros(4, 3)
+
+
+def freed():
+    out = torch.zeros(4, 3)
+    out.untyped_storage().resize_(0)
+    return out
+
+
+def wrapper():
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    return TwoTensor(torch.zeros(4, 3), torch.zeros(4, 3))
+
+
+def quantized():
+    return torch.quantize_per_tensor(torch.zeros(4, 3), 0.1, 0, torch.qint8)
+
+
+REFUSED = {
+    "None": (lambda: None, TypeError, "NoneType.*backend 'torch'"),
+    "array": (lambda: np.zeros((4, 3)), TypeError, "ndarray.*backend 'torch'"),
+    "module": (lambda: torch.nn.Linear(3, 4), TypeError, "Linear.*initspec.apply"),
+    "sparse": (lambda: torch.zeros(4, 3).to_sparse(), TypeError, "sparse_coo.*dense"),
+    "nested": (lambda: torch.nested.nested_tensor([torch.zeros(2)]), TypeError, "dense"),
+    "quantized": (quantized, TypeError, "quantized.*dense"),
+    "wrapper": (wrapper, TypeError, "TwoTensor.*DTensor"),
+    "complex": (lambda: torch.zeros(4, 3, dtype=torch.complex64), TypeError, "dtype.*complex64"),
+    "integer": (lambda: torch.zeros(4, 3, dtype=torch.int32), TypeError, "dtype.*int32"),
+    "float8": (lambda: torch.zeros(4, 3).to(torch.float8_e5m2), TypeError, "dtype.*float8"),
+    "expanded": (lambda: torch.zeros(1, 3).expand(4, 3), ValueError, "memory of its own"),
+    "overlapping": (
+        lambda: torch.zeros(9).as_strided((4, 3), (2, 1)),
+        ValueError,
+        r"shape \(4, 3\) with strides \(2, 1\).*memory of its own",
+    ),
+    "inference": (inference_tensor, ValueError, "inference tensor.*clone"),
+    "lazy": (lambda: torch.nn.LazyLinear(3).weight, ValueError, "Run one batch"),
+    "computed": (
+        lambda: torch.zeros(4, 3, requires_grad=True) * 2,
+        ValueError,
+        "MulBackward0.*a leaf",
+    ),
+    "view of computed": (
+        lambda: (torch.zeros(4, 3, requires_grad=True) * 2)[:2],
+        ValueError,
+        "a leaf",
+    ),
+    "freed": (freed, ValueError, "0 bytes.*48 bytes.*gather"),
+    "negated": (
+        lambda: torch.zeros(4, 3, dtype=torch.complex64).conj().imag,
+        TypeError,
+        "resolve_neg",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, about nested and quantized tensors
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_written_is_refused(case, monkeypatch):
+    monkeypatch.setattr(adapter, "fill", None)  # nothing gets so far
+    make, kind, text = REFUSED[case]
+    out = make()
+    with pytest.raises(InitspecError, match=text) as caught:
+        he_normal_(out, seed=0)
+    assert isinstance(caught.value, kind)
+    if out is not None:
+        with pytest.raises(InitspecError, match=text):
+            HE(out=out, backend="torch", seed=0)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_distributed_tensor_is_refused():
+    import torch.distributed as dist
+    from torch.distributed.tensor import DeviceMesh, distribute_tensor
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        out = distribute_tensor(torch.zeros(4, 3), DeviceMesh("cpu", [0]))
+        with pytest.raises(InitspecTypeError, match=r"DTensor.*distribute"):
+            he_normal_(out)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_vmap_is_refused():
+    with pytest.raises(InitspecTypeError, match=r"torch\.func"):
+        torch.vmap(lambda out: he_normal_(out, seed=0))(torch.zeros(2, 4, 3))
+
+
+def test_arguments_that_contradict_out_are_refused():
+    out = torch.zeros(4, 3)
+    for wrong in ({"shape": (3, 4)}, {"dtype": "float64"}, {"device": "cpu"}):
+        with pytest.raises(InitspecValueError, match=next(iter(wrong))):
+            HE(out=out, **wrong)
+    assert not out.any()
+    assert HE((4, 3), out=out, dtype=torch.float32) is out
+
+
+# --- bound initializers -------------------------------------------------------------------------
+
+
+def test_a_bound_initializer_is_a_value():
+    bound = HE.bind("torch", layout="OIHW", groups=2, sizes={"W": 3})
+    same = [
+        HE.bind("torch", sizes={"W": np.int64(3)}, groups=np.int64(2), layout="OIHW", blocks=None),
+        pickle.loads(pickle.dumps(bound)),
+        copy.deepcopy(bound),
+        eval(repr(bound), {"Initializer": Initializer}),  # noqa: S307
+    ]
+    assert {bound, *same} == {bound}
+    assert bound != HE.bind("torch", layout="OIHW", groups=4, sizes={"W": 3})
+    assert bound != initspec.he_uniform.bind("torch", layout="OIHW", groups=2, sizes={"W": 3})
+
+
+LAYOUTS = [
+    ("OIHW", {"groups": 2, "stride": (2, 1)}),
+    ("IOHW", {"groups": 2, "stride": 2}),
+    ("(3 O) I", {"blocks": ("q", "k", "v")}),
+    ("S I O", {"blocks": iter(["a", "b"])}),
+    ("(O G) I", {"sizes": {"O": 3}, "transposed": False}),
+]
+
+
+@pytest.mark.parametrize(("pattern", "options"), LAYOUTS, ids=lambda value: str(value))
+def test_layout_options_survive_being_text(pattern, options):
+    text = text_of({"layout": pattern, **options})
+    layout = Layout.parse(**rename(options_of(text)))
+    assert Layout.parse(**rename(options_of(text_of({"layout": layout})))) == layout
+
+
+def rename(options):
+    return {"pattern" if key == "layout" else key: value for key, value in options.items()}
+
+
+@pytest.mark.parametrize("as_object", [False, True])
+def test_bound_layout_options_are_used(as_object):
+    options = {"layout": "(2 O) I", "blocks": ("a", "b")}
+    bound = HE.bind("torch", **({"layout": Layout.parse(**rename(options))} if as_object else options))
+    out = bound(torch.zeros(8, 3), seed=SEED, name=NAME)
+    assert_reference(out[:4], name=f"{NAME}#a")
+    assert_reference(out[4:], name=f"{NAME}#b")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"group": 2}, "group.*'groups'"),
+        ({"gain": 2.0}, "gain.*keywords"),
+        ({"layout": "OI?"}, "layout.*\n.*OI"),
+        ({"layout": "OI", "groups": -1}, "groups"),
+        ({"layout": Layout.parse("OI"), "groups": 2}, "layout"),
+        ({"blocks": [object()]}, "tuples and dictionaries"),
+    ],
+)
+def test_bad_options_are_refused_when_they_are_given(options, text):
+    with pytest.raises(InitspecError, match=text):
+        HE.bind("torch", **options)
+
+
+class Block(torch.nn.Module):
+    """A module as users write them, with reset_parameters and a tensor of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(4, 3))
+        self.bias = torch.nn.Parameter(torch.empty(4))
+        self.conv = torch.nn.Conv2d(4, 8, 3, groups=2)
+        self.register_buffer("table", torch.empty(2, 2))
+        self.reset_parameters()
+
+    def reset_parameters(self):
+        he_normal_(self.weight)
+        initspec.zeros.bind("torch")(self.bias)
+        HE.bind("torch", groups=2)(self.conv.weight)
+        initspec.identity().bind("torch")(self.table)
+
+
+def test_in_reset_parameters_and_under_a_meta_device():
+    torch.manual_seed(3)
+    first, second = Block(), Block()
+    assert not torch.equal(first.weight, second.weight)
+    assert torch.equal(first.bias, torch.zeros(4))
+    assert torch.equal(first.table, torch.eye(2))
+    torch.manual_seed(3)
+    again = Block()
+    assert torch.equal(first.conv.weight, again.conv.weight)
+    with torch.device("meta"):
+        meta = Block()
+    assert meta.weight.is_meta
+    meta.to_empty(device="cpu").reset_parameters()
+    assert meta.weight.isfinite().all()
+    assert torch.nn.utils.skip_init(torch.nn.Linear, 3, 4).weight.shape == (4, 3)
+
+
+def test_in_module_apply():
+    def initialise(module):
+        if isinstance(module, torch.nn.Linear):
+            he_normal_(module.weight)
+
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(3, 4)).apply(initialise)
+    assert not torch.equal(model[0].weight, model[1].weight)
+    with pytest.raises(InitspecTypeError, match="Linear"):
+        model.apply(he_normal_)
+
+
+# --- to the host --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_to_host(dtype):
+    tensor = torch.randn(3, 4).to(getattr(torch, dtype)).T.requires_grad_()
+    host = backend.to_host(tensor)
+    assert host.shape == (4, 3)
+    if dtype == "bfloat16":
+        assert host.dtype == np.uint16
+        host = (host.astype(np.uint32) << 16).view(np.float32)
+    assert np.array_equal(host, tensor.detach().to(torch.float64).numpy())
+
+
+def test_to_host_takes_negated_views_and_refuses_what_has_no_values():
+    negated = torch.tensor([1 + 2j]).conj().imag
+    assert backend.to_host(negated).tolist() == [-2.0]
+    for wrong in (torch.zeros(2, device="meta"), np.zeros(2), torch.zeros(2).to_sparse()):
+        with pytest.raises(InitspecTypeError, match="tensor: got"):
+            backend.to_host(wrong)
+
+
+# --- torch.compile and torch.export -------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+compiles = pytest.mark.usefixtures("fresh_compiler")
+
+
+def new(x):
+    return HE((6, 5), backend="torch", seed=SEED, name=NAME) + x
+
+
+def new_with_options(x):
+    blocks = HE((6, 5), backend="torch", layout="(2 O) I", blocks=["a", "b"], seed=1, dtype="bf16")
+    conv = HE((6, 2, 3, 3), backend="torch", groups=2, layout="OIHW", stride=(2, 2), seed=1)
+    return blocks, conv, initspec.orthogonal()((3, 3), backend="torch", seed=2, dtype=torch.float64)
+
+
+def new_without_seed(x):
+    return [HE((6, n), backend="torch") for n in (5, 4, 5)] + [he_normal_(torch.empty(6, 5))]
+
+
+def made_inside(x):
+    init = initspec.normal(0.5).replace(mean=1.0)
+    return init((6, 5), backend="torch", seed=1), HE.bind("torch", layout="OI")(x + 0, seed=1)
+
+
+def in_place(x):
+    he_normal_(x[:3].T, seed=SEED, name=NAME)
+    HE(out=x[3:], seed=SEED, name=NAME)
+    return x.clone()
+
+
+FUNCTIONS = (new, new_with_options, new_without_seed, made_inside, in_place)
+
+
+def agree(function, compiled):
+    torch.manual_seed(11)
+    want = torch.utils._pytree.tree_leaves(function(torch.zeros(6, 5)))
+    torch.manual_seed(11)
+    got = torch.utils._pytree.tree_leaves(compiled(torch.zeros(6, 5)))
+    return len(want) == len(got) and all(map(torch.equal, want, got))
+
+
+@compiles
+@pytest.mark.parametrize("engine", ["eager", "aot_eager"])
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_compiled_equals_eager(function, engine):
+    compiled = torch.compile(function, backend=engine, fullgraph=True)
+    assert agree(function, compiled)
+    assert agree(function, compiled)  # and the second time
+
+
+@compiles
+@pytest.mark.filterwarnings("ignore")
+def test_inductor_equals_eager():
+    def function(x):
+        return new_without_seed(x), in_place(x)
+
+    assert agree(function, torch.compile(function, fullgraph=True))
+
+
+@compiles
+def test_compiled_calls_without_a_seed_differ():
+    compiled = torch.compile(new_without_seed, backend="aot_eager", fullgraph=True)
+    first, second = compiled(None), compiled(None)
+    assert not torch.equal(first[0], first[2])
+    assert not torch.equal(first[0], second[0])
+
+
+@compiles
+def test_a_parameter_in_a_compiled_module():
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(4, 3))
+
+        def forward(self, x):
+            he_normal_(self.weight, seed=SEED, name=NAME)
+            return x @ self.weight.T
+
+    model = Model()
+    version = model.weight._version
+    torch.compile(model, backend="aot_eager", fullgraph=True)(torch.ones(2, 3)).sum().backward()
+    assert_reference(model.weight)
+    assert model.weight.is_leaf
+    assert model.weight.grad.eq(2.0).all()
+    assert model.weight._version > version
+
+
+@compiles
+def test_the_graph_holds_one_operator():
+    graphs = []
+
+    def engine(module, _):
+        graphs.append(module.graph)
+        return module
+
+    def function():
+        return HE((6, 5), backend="torch", layout="OI", seed=SEED, name=NAME)
+
+    torch.compile(function, backend=engine, fullgraph=True)()
+    [graph] = graphs
+    called = [node.target for node in graph.nodes if node.op == "call_function"]
+    assert called == [torch.empty, torch.ops.initspec.draw_into]
+
+
+@compiles
+def test_what_is_recompiled_and_what_is_not():
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+
+    @torch.compile(backend=counter, fullgraph=True)
+    def compiled(init, rows, seed):
+        return init((rows.shape[0], 5), backend="torch", seed=seed, name=NAME)
+
+    for init in (HE, initspec.he_uniform, *map(initspec.normal, (1.0, 2.0, 0.3))):
+        assert_reference(compiled(init, torch.zeros(6), 1), init, seed=1)
+    first = counter.frame_count
+    for size, seed in ((7, 2), (8, 3), (9, 2**63 - 1), (10, 4)):
+        assert_reference(compiled(init, torch.zeros(size), seed), init, seed=seed)
+    assert counter.frame_count <= first + 2  # sizes and seeds become symbols
+
+
+@compiles
+def test_the_default_device_inside_compiled_code():
+    compiled = torch.compile(
+        lambda: HE((4, 3), backend="torch", seed=0), backend="aot_eager", fullgraph=True
+    )
+    assert not compiled().is_meta
+    with torch.device("meta"):
+        assert compiled().is_meta
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"shape": (4,)}, "fans need at least 2 axes"),
+        ({"shape": (4, -1)}, r"shape\[1\]: got -1"),
+        ({"shape": (4, 3.0)}, r"shape\[1\]: got 3.0"),
+        ({"shape": None}, "shape: got None"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"seed": True}, "seed: got True"),
+        ({"name": 3}, "name: got 3"),
+        ({"dtype": "int8"}, "dtype: got 'int8'"),
+        ({"layout": "OIH"}, "layout: got 'OIH'"),
+        ({"group": 2}, "group: got 2"),
+        ({"shape": None, "out": torch.zeros(1, 3).expand(4, 3)}, "memory of its own"),
+        ({"shape": (3, 4), "out": torch.zeros(4, 3)}, "the shape of out"),
+        ({"out": torch.zeros(4, 3), "device": "cpu"}, "device: got 'cpu'"),
+        ({"shape": None, "out": torch.zeros(4, 3, dtype=torch.int8)}, "torch.int8"),
+    ],
+)
+def test_errors_in_compiled_code_are_ours(options, text):
+    options = {"shape": (4, 3), "backend": "torch", "seed": 0, **options}
+    with pytest.raises(InitspecError, match=text):
+        torch.compile(lambda: HE(**options), backend="eager")()
+
+
+@compiles
+@pytest.mark.parametrize("wrong", [(4,), (4, -1)])
+def test_full_graphs_name_our_errors(wrong):
+    def function():
+        return HE(wrong, backend="torch", seed=0)
+
+    with pytest.raises(Exception, match="InitspecValueError|fans need at least 2 axes"):
+        torch.compile(function, backend="eager", fullgraph=True)()
+
+
+@compiles
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_program_is_saved_and_loaded(strict):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return new(x), HE((3, 3), backend="torch")
+
+    program = torch.export.export(Model(), (torch.zeros(6, 5),), strict=strict)
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    assert agree(Model(), torch.export.load(file).module())
+
+
+FIRST_USE = """
+import sys, torch, initspec
+make = lambda: initspec.he_normal((4, 3), backend="torch", seed=7)
+compiled = torch.compile(make, backend="eager", fullgraph=True)()
+assert "initspec_torch" in sys.modules
+assert torch.equal(compiled, make())
+"""
+NO_COMPILER = """
+import sys, initspec
+initspec.he_normal.bind("torch", layout="OI")(initspec.he_normal((4, 3), backend="torch"))
+assert "torch._dynamo" not in sys.modules, "eager calls must not wait for the compiler to load"
+"""
+
+
+@pytest.mark.parametrize("code", [FIRST_USE, NO_COMPILER], ids=["first_use", "no_compiler"])
+def test_in_a_new_process(code):
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_registry_knows_tensors_and_parameters():
+    for out in (torch.zeros(4, 3), torch.nn.Parameter(torch.zeros(4, 3))):
+        assert registry.choose(None, out) is backend
+    assert isinstance(he_normal_, TorchInitializer)
