@@ -142,7 +142,7 @@ STRUCTURED = {
 @pytest.mark.parametrize("content", STRUCTURED)
 def test_structured_contents(content, mode):
     init, shape, options = STRUCTURED[content]
-    assert_equals_reference(mode, init, shape, **options)
+    assert_equals_reference(mode, init, shape, ["float32", "bfloat16"], **options)
 
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
@@ -315,6 +315,15 @@ def test_variables_that_a_function_creates():
         assert (fresh != plain).numpy().all()
 
 
+def test_graphs_of_tensorflow_1():
+    with tf.Graph().as_default():
+        fixed = normal((3, 4), backend="tensorflow", seed=1, name="w")
+        fresh = normal((3, 4), backend="tensorflow")
+        with tf.compat.v1.Session() as session:
+            np.testing.assert_array_equal(session.run(fixed), reference(normal, (3, 4)))
+            assert (session.run(fresh) != session.run(fresh)).any()
+
+
 def test_saved_model(tmp_path):
     class Model(tf.Module):
         @tf.function(input_signature=[])
@@ -337,7 +346,7 @@ import sys, tensorflow as tf, initspec
 tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[1]))
 make = lambda: initspec.normal(0.05)((300, 400), backend="tensorflow", seed=1, name="w")
-for function in (make, tf.function(make), tf.function(make, jit_compile=True)):
+for function in (make, tf.function(make)):
     print(hash(function().numpy().tobytes()))
 """
     environment = {
@@ -357,7 +366,7 @@ for function in (make, tf.function(make), tf.function(make, jit_compile=True)):
     ]
     output = [run.communicate(timeout=120)[0].split() for run in runs]
     assert output[0] == output[1]
-    assert len(output[0]) == 3
+    assert len(output[0]) == 2
     assert len(set(output[0])) == 1
 
 

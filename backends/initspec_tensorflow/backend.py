@@ -32,7 +32,8 @@ class TensorFlowBackend(Backend):
 
     In eager mode the weights are written on the host; inside ``tf.function`` they are ops, which
     run again at every call of the function: the same bits either way. Without a seed such ops
-    make new weights at every call, as ``tf.random.normal`` does.
+    make new weights at every call, as ``tf.random.normal`` does; under XLA, which has a generator
+    of its own, ``tf.random.set_seed`` does not make them repeat.
     """
 
     name: ClassVar[str] = "tensorflow"
