@@ -37,7 +37,7 @@ test: install ## Lint, types, tests
 	INITSPEC_KERNEL=require $(BIN)/pytest
 
 docs: install ## Build the site into site/
-	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -178,6 +178,23 @@ def test_named_blocks(case):
     assert np.array_equal(got, np.concatenate(parts))
 
 
+@every_case
+@pytest.mark.parametrize("per", ["output", "input"])
+def test_zeros_end_where_a_group_ends(case, per):
+    """Lines of zeros, and groups, in compiled code as on the host."""
+    init = initspec.sparse(0.25, std=1.0, per=per)
+
+    def make() -> Any:
+        return init((8, 5), backend=case.backend, **options)
+
+    options = {"layout": "(G O) I", "groups": 2, "seed": SEED, "name": NAME}
+    tensor = compiled(case.backend, make)() if case.mode == "compiled" else make()
+    got = registry.get_backend(case.backend).to_host(tensor)
+    assert np.array_equal(got, init((8, 5), **options))
+    line = (got == 0).reshape(2, 4, 5).sum(axis=2 if per == "output" else 1)
+    assert (line == (2 if per == "output" else 1)).all()
+
+
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}

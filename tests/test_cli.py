@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import initspec
-import initspec_kernel
-from initspec import registry, stream
-from initspec.cli import VERBS, doctor, main, make_parser, picture, sample, self_test, table
+from initspec import registry
+from initspec.cli import VERBS, main, make_parser, picture, sample, table
 from initspec.errors import InitspecValueError
 from initspec.initializer import Initializer
 from initspec.recipes import ALIASES, RECIPES
@@ -310,11 +309,12 @@ def test_a_giant_that_cannot_be_sampled_says_so(call):
 
 @pytest.mark.parametrize("blocks", [None, ("a", "b")])
 def test_a_sample_is_the_beginning_of_every_block(monkeypatch, blocks):
+    """Of a tensor of several chunks, so that the later ones must be left alone."""
     monkeypatch.setattr(sample, "LIMIT", 100)
     options = {"layout": "SIO", "blocks": blocks}
     backend = registry.get_backend("numpy")
-    plan = backend.plan(initspec.he_normal, (2, 30, 20), "float32", options, 7, "w")
-    real = plan.geometry.canonical(initspec.he_normal((2, 30, 20), seed=7, name="w", **options))
+    plan = backend.plan(initspec.he_normal, (2, 256, 256), "float32", options, 7, "w")
+    real = plan.geometry.canonical(initspec.he_normal((2, 256, 256), seed=7, name="w", **options))
     expected = real.reshape(1, -1)[:, :100] if blocks is None else real.reshape(2, -1)[:, :50]
     assert sample.take(plan, "float32").values.tolist() == expected.reshape(-1).tolist()
 
@@ -333,7 +333,7 @@ def test_bars_are_ascii_where_the_terminal_is():
 
 @pytest.mark.parametrize(
     ("low", "high", "text"),
-    [(-0.02, 0.02, "0.000"), (1.0, 1.1, "1.05"), (100.0, 140.0, "120"), (1e-12, 3e-12, "2e-12")],
+    [(-0.0201, 0.02, "0.000"), (1.0, 1.1, "1.05"), (100.0, 140.0, "120"), (1e-12, 3e-12, "2e-12")],
 )
 def test_bins_are_labelled_to_the_digits_that_matter(low, high, text):
     from initspec.cli.show import _middle
@@ -468,104 +468,3 @@ def test_plain_columns_without_rich(on_terminal, monkeypatch):
 def test_plain_columns_in_a_pipe(capsys):
     table.print_table(("name", "n"), ROWS)
     assert capsys.readouterr().out == PLAIN
-
-
-# --- doctor: see test_imports.py and test_plugins.py for broken frameworks and plugins ----------
-
-
-@pytest.fixture
-def only_numpy(monkeypatch):
-    """A doctor who looks at NumPy alone, quickly: no other process, no plugins."""
-    monkeypatch.setattr(registry, "FIRST_PARTY", {"numpy": registry.FIRST_PARTY["numpy"]})
-    monkeypatch.setattr(doctor, "entry_points", lambda group: [])
-    monkeypatch.setattr(doctor, "_examine", lambda name, timeout: self_test.examine(name))
-    kernel = initspec_kernel.KernelInfo(True, "it is there", "kernel.so", "avx2", 2)
-    monkeypatch.setattr(initspec_kernel, "info", lambda: kernel)
-
-
-def report(call, command="doctor --json"):
-    code, out, err = call(command)
-    assert err == ""
-    found = json.loads(out)
-    assert found["findings"] == sum(check["state"] == "finding" for check in found["checks"])
-    return code, {check["name"]: check for check in found["checks"]}
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_doctor_has_nothing_to_say(call):
-    code, checks = report(call)
-    assert code == 0
-    assert {check["state"] for check in checks.values()} <= {"ok", "note"}
-    assert checks["initspec"]["version"] == initspec.__version__
-    assert checks["stream"]["version"] == stream.VERSION
-    assert stream.TABLE_DIGEST.startswith(checks["stream"]["detail"].split()[1].strip(","))
-    assert checks["kernel"]["version"] == "avx2"
-    assert checks["numpy"]["version"] == np.__version__
-    assert "equal the reference" in checks["numpy"]["detail"]
-    assert call("doctor")[1].endswith("no findings\n")
-
-
-@pytest.mark.usefixtures("only_numpy")
-@pytest.mark.parametrize(("mode", "state", "code"), [("off", "note", 0), ("auto", "finding", 1)])
-def test_an_inactive_kernel_is_a_finding_unless_switched_off(call, monkeypatch, mode, state, code):
-    monkeypatch.setenv("INITSPEC_KERNEL", mode)
-    missing = initspec_kernel.KernelInfo(False, "it was not built", None, "numpy", 1)
-    monkeypatch.setattr(initspec_kernel, "info", lambda: missing)
-    found, checks = report(call)
-    assert (found, checks["kernel"]["state"]) == (code, state)
-    assert checks["kernel"]["detail"] == "it was not built"
-    assert checks["INITSPEC_KERNEL"]["detail"] == repr(mode)
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_a_senseless_variable_is_a_finding(call, monkeypatch):
-    def info():
-        raise InitspecValueError("INITSPEC_KERNEL", "fast", "one of auto, on, require, off")
-
-    monkeypatch.setattr(initspec_kernel, "info", info)
-    code, checks = report(call)
-    assert (code, checks["kernel"]["state"]) == (1, "finding")
-    assert "'fast'" in checks["kernel"]["detail"]
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_a_reference_that_draws_other_words_is_a_finding(call, monkeypatch):
-    monkeypatch.setattr(stream, "_ROUNDS", 9)
-    code, checks = report(call)
-    assert (code, checks["stream"]["state"]) == (1, "finding")
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_a_table_that_was_changed_is_a_finding(call, monkeypatch):
-    damaged = stream.TABLE.copy()
-    damaged[0, 0] ^= 1  # where the golden words do not look
-    monkeypatch.setattr(stream, "TABLE", damaged)
-    code, checks = report(call)
-    assert (code, checks["stream"]["state"]) == (1, "finding")
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_a_backend_that_draws_other_values_is_a_finding(call, monkeypatch):
-    backend = registry.get_backend("numpy")
-    emit = type(backend).emit
-
-    def one_bit_off(self, plan, dtype, device):
-        array = emit(self, plan, dtype, device)
-        array.flat[-1] = np.nextafter(array.flat[-1], array.dtype.type(9))
-        return array
-
-    monkeypatch.setattr(type(backend), "emit", one_bit_off)
-    code, checks = report(call)
-    assert (code, checks["numpy"]["state"]) == (1, "finding")
-    assert f"0 of {len(self_test.CASES)} self-tests" in checks["numpy"]["detail"]
-
-
-@pytest.mark.usefixtures("only_numpy")
-def test_a_backend_that_raises_is_a_finding(call, monkeypatch):
-    def fail(self, plan, dtype, device):
-        raise ZeroDivisionError("no device")
-
-    monkeypatch.setattr(type(registry.get_backend("numpy")), "emit", fail)
-    code, checks = report(call)
-    assert code == 1
-    assert "ZeroDivisionError: no device" in checks["numpy"]["detail"]

@@ -37,6 +37,8 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+# Keras converts TensorFlow's variables in an old way when it saves a model.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_blocks_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     """Blocks run in order in one namespace; a ``text`` block right after one is its output."""

@@ -209,7 +209,9 @@ def test_a_mass_too_thin_is_refused(low: float | None, high: float | None) -> No
     ],
 )
 def test_a_spread_lost_beside_the_mean_is_refused(make: Any) -> None:
-    with pytest.raises(InitspecValueError, match=r"spread of at least 2\*\*-(21|18) of the mean") as e:
+    with pytest.raises(
+        InitspecValueError, match=r"spread of at least 2\*\*-(21|18) of the mean"
+    ) as e:
         make()
     assert e.value.advice == "Draw around zero and add the mean yourself."
 

@@ -185,7 +185,7 @@ def test_doctor_finds_broken_crashing_and_hanging_frameworks(tmp_path):
     fake(tmp_path, "", ["torch"])
     fake(tmp_path, "raise OSError('libfake.so.9')", ["tensorflow"])
     fake(tmp_path, "import os; os.abort()", ["jax"])
-    fake(tmp_path, "import time; time.sleep(100)", ["keras"])
+    fake(tmp_path, "import time; time.sleep(30)", ["keras"])
     code, checks = doctor(tmp_path, "--timeout", "4")
     assert {checks[name]["state"] for name in FRAMEWORKS} == {"finding"}
     assert "AttributeError" in checks["torch"]["detail"]

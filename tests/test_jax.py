@@ -415,7 +415,9 @@ for make in (
         assert "divides" in str(error) or "set_mesh" in str(error), error
     else:
         raise AssertionError("accepted")
-assert init((4, 4), backend="jax", device="cpu:2").devices() == {jax.devices()[2]}
+there = lambda: init((4, 4), backend="jax", device="cpu:2", seed=1)
+for make in (there, jax.jit(there)):
+    assert make().devices() == {jax.devices()[2]}
 print("done")
 """
 
@@ -523,6 +525,7 @@ def test_the_protocol_of_jax():
         assert init(RAW_KEY, (4, 4), dtype).dtype == dtype
     with jax.enable_x64(True):
         assert init(RAW_KEY, (4, 4)).dtype == jnp.float32
+        assert init(RAW_KEY, (4, 4), None).dtype == jnp.float32
     # As in JAX, what draws nothing does not look at its key.
     same(initspec.zeros.bind("jax")(None, (3,)), np.zeros(3, np.float32))
 

@@ -246,7 +246,7 @@ def test_bilinear_of_other_ranks_and_unequal_sizes() -> None:
     four = [0.25, 0.75, 0.75, 0.25]
     assert np.array_equal(draw(initspec.bilinear, (4, 1, 1), "WIO")[:, 0, 0], four)
     kernel = draw(initspec.bilinear, (4, 3, 1, 1), "HWIO")[..., 0, 0]
-    assert np.array_equal(kernel, np.outer(four, [0.5, 1.0, 0.5]))
+    assert np.array_equal(kernel, np.outer(four, [0.25, 0.75, 0.75]))
 
 
 # --- sparse -----------------------------------------------------------------------------------

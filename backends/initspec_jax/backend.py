@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, Sharding
+from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
@@ -85,12 +85,14 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     return memory[start : start + size].view(dtype).reshape(shape)
 
 
-def _place(device: Any, shape: tuple[int, ...]) -> jax.Device | Sharding | None:
-    """The device or sharding that the user means; a sharding has to fit the shape."""
-    if device is None or isinstance(device, jax.Device):
-        return device
+def _place(device: Any, shape: tuple[int, ...]) -> Sharding | None:
+    """Where the user wants the array; None leaves it to JAX."""
+    if device is None:
+        return None
     if isinstance(device, str):
-        return _named_device(device)
+        device = _named_device(device)
+    if isinstance(device, jax.Device):
+        return SingleDeviceSharding(device)
     if not isinstance(device, Sharding):
         expected = "a jax.Device, a jax.sharding.Sharding or a platform's name"
         raise InitspecTypeError("device", device, expected)
@@ -107,17 +109,17 @@ def _named_device(name: str) -> jax.Device:
         raise InitspecValueError("device", name, f"a device that JAX has, as {known}") from error
 
 
-def _put_traced(plan: FillPlan, dtype: str, place: jax.Device | Sharding | None) -> Any:
+def _put_traced(plan: FillPlan, dtype: str, place: Sharding | None) -> Any:
     make = partial(traced.make, plan, dtype)
     word = partial(jnp.asarray, dtype=jnp.uint32)
     keys = tuple((word(k0), word(k1)) for k0, k1 in plan.keys)
     if isinstance(place, NamedSharding) and (axes := _explicit(place)):
         # Inside, XLA shares the work out; without this every device would do all of it.
         return jax.sharding.auto_axes(make, axes=axes, out_sharding=place)(keys)
-    array = make(keys)
-    if isinstance(place, Sharding):
-        return jax.lax.with_sharding_constraint(array, place)  # type: ignore[no-untyped-call]
-    return array if place is None else jax.device_put(array, place)
+    if place is None:
+        return make(keys)
+    # device_put would do nothing inside jit, and not say so.
+    return jax.lax.with_sharding_constraint(make(keys), place)  # type: ignore[no-untyped-call]
 
 
 def _explicit(sharding: NamedSharding) -> Any:

@@ -219,17 +219,20 @@ def _float16(bits: Any) -> Any:
 def _sparse(plan: FillPlan, content: Sparse, dtype: str) -> Any:
     """The draw, with zeros where the words of the second purpose are smallest."""
     values = _values(content.draw, _words(plan, content.draw.purpose), dtype)
-    axis = 3 if content.per == "output" else 2
-    count = content.zeros_of(values.shape[axis])
+    matrices = Matrices.of(plan.geometry)
+    lines = (-1, matrices.rows, matrices.columns)
+    axis = 2 if content.per == "output" else 1
+    count = content.zeros_of(lines[axis])
     if not count:
         return values
     # With its position in the low bits every rank is unique, so the order needs no stable sort.
-    rank = _left(tf.cast(_words(plan, ZEROS), tf.int64), _POSITION_BITS)
-    rank |= tf.cast(_range(values.shape[axis], 4 - axis), tf.int64)
-    line = rank if axis == 3 else tf.transpose(rank, (0, 1, 3, 2))
+    rank = _left(tf.cast(tf.reshape(_words(plan, ZEROS), lines), tf.int64), _POSITION_BITS)
+    rank |= tf.cast(_range(lines[axis], 3 - axis), tf.int64)
+    line = rank if axis == 2 else tf.linalg.matrix_transpose(rank)
     last = -tf.math.top_k(-line, count).values[..., -1:]
-    last = last if axis == 3 else tf.transpose(last, (0, 1, 3, 2))
-    return tf.where(rank <= last, tf.zeros_like(values), values)
+    last = last if axis == 2 else tf.linalg.matrix_transpose(last)
+    zero = tf.reshape(rank <= last, values.shape)
+    return tf.where(zero, tf.zeros_like(values), values)
 
 
 def _orthogonal(plan: FillPlan, content: Orthogonal, dtype: str) -> Any:

@@ -70,8 +70,7 @@ class TorchBackend(Backend):
             return
         if out.device.type == "cpu":
             _fill(plan, out)
-            if not out.is_inference():
-                torch.autograd.graph.increment_version(out)
+            torch.autograd.graph.increment_version(out)  # as any in-place operation does
         else:
             host = torch.empty(plan.shape, dtype=out.dtype, device="cpu")
             _fill(plan, host)

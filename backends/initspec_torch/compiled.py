@@ -183,14 +183,10 @@ def _initializer(text: str) -> Initializer:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> LayoutOptions:
+def options_of(text: str) -> LayoutOptions:
+    """The layout options that `text_of` wrote down; to be read only."""
     try:
         return cast(LayoutOptions, ast.literal_eval(text))
     except (ValueError, SyntaxError) as error:
         expected = "strings, integers, and tuples and dictionaries of them"
         raise InitspecTypeError("layout", text, expected) from error
-
-
-def options_of(text: str) -> LayoutOptions:
-    """The layout options that `text_of` wrote down."""
-    return _parsed(text).copy()

@@ -32,8 +32,10 @@ def _png(title: str, description: Description, sample: Sample) -> bytes:
     mean, std = description.mean, description.std
     for position, style in ((mean, "-"), (mean - std, "--"), (mean + std, "--")):
         axes.axvline(position, color="black", linestyle=style, linewidth=1)
+    _, edges = sample.histogram
+    reach = 1.2 * max(abs(edges[0]), abs(edges[-1]))
     for end in (description.low, description.high):
-        if end is not None:
+        if end is not None and abs(end) <= reach:  # a far one would squeeze the bars
             axes.axvline(end, color="tab:red", linewidth=1)
     axes.set(title=f"{title}\n{description.formula}", xlabel="value", ylabel="count")
     axes.title.set_wrap(True)
