@@ -49,7 +49,9 @@ class Backend(ABC):
 
     def _immutable(self, out: Any) -> InitspecTypeError:
         advice = "Leave out= away and use the tensor that is returned."
-        return InitspecTypeError("out", type(out), f"none: {self.name} has no writable tensors", advice)
+        return InitspecTypeError(
+            "out", type(out), f"none: {self.name} has no writable tensors", advice
+        )
 
     def fresh_seed(self) -> int:
         """A seed from the framework's global generator, or from the operating system."""

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .fans import RULES
-from .layout import Geometry
 from .law import law
+from .layout import Geometry
 from .plan import FillPlan
 
 if TYPE_CHECKING:

@@ -88,9 +88,7 @@ def normal_draw(std: float, mean: float = 0.0) -> Draw:
     if mean == 0.0:
         return Draw("normal", math.ldexp(std, -_NORMAL_BITS), spread=std, reach=reach)
     unit, offset, multiplier = _affine(std, mean)
-    return Draw(
-        "normal", 2.0**unit, offset=offset, multiplier=multiplier, spread=std, reach=reach
-    )
+    return Draw("normal", 2.0**unit, offset=offset, multiplier=multiplier, spread=std, reach=reach)
 
 
 def truncated_draw(std: float, mean: float, low: float | None, high: float | None) -> Draw:
@@ -158,12 +156,12 @@ def _affine(std: float, mean: float) -> tuple[int, int, int]:
     return unit, round(math.ldexp(mean, -unit)), multiplier
 
 
-def _check_multiplier(
-    multiplier: int, where: str, given: tuple[float, float], least: int
-) -> None:
+def _check_multiplier(multiplier: int, where: str, given: tuple[float, float], least: int) -> None:
     if multiplier < _COARSEST:
         advice = "Draw around zero and add the mean yourself."
-        raise InitspecValueError(where, given, f"a spread of at least 2**{least} of the mean", advice)
+        raise InitspecValueError(
+            where, given, f"a spread of at least 2**{least} of the mean", advice
+        )
 
 
 def check_range(content: object, dtype: str) -> None:

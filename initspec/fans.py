@@ -143,7 +143,5 @@ def fans(
     """
     if not isinstance(rule, str) or rule not in RULES:
         raise InitspecValueError("rule", rule, f"one of {sorted(RULES)}", did_you_mean(rule, RULES))
-    parsed = Layout.parse(
-        layout, groups=groups, stride=stride, transposed=transposed, sizes=sizes
-    )
+    parsed = Layout.parse(layout, groups=groups, stride=stride, transposed=transposed, sizes=sizes)
     return RULES[rule](parsed.bind(shape))

@@ -239,9 +239,7 @@ class Initializer:
             keys = ((0, 0),) * max(1, len(geometry.layout.blocks))
         return FillPlan(geometry, law(self, geometry).content, keys)
 
-    def geometry(
-        self, shape: Iterable[Any], convention: str, layout: LayoutOptions
-    ) -> Geometry:
+    def geometry(self, shape: Iterable[Any], convention: str, layout: LayoutOptions) -> Geometry:
         """The stored shape with its layout."""
         dims = check_shape(shape)
         return resolve(layout, len(dims), convention, fans=self.needs_fans).bind(dims)

@@ -255,9 +255,7 @@ def _map(axes: tuple[Axis, ...], letter: str, change: Any) -> tuple[Axis, ...]:
     )
 
 
-def _with_sizes(
-    pattern: str, axes: tuple[Axis, ...], sizes: dict[str, int]
-) -> tuple[Axis, ...]:
+def _with_sizes(pattern: str, axes: tuple[Axis, ...], sizes: dict[str, int]) -> tuple[Axis, ...]:
     for letter, size in sizes.items():
         if _letters(axes).count(letter) != 1:
             raise InitspecValueError(
@@ -343,9 +341,7 @@ class Geometry:
         return letters.index("#" if "#" in letters else "S")
 
     def _coordinate(self, name: str) -> tuple[int, ...]:
-        chosen = (
-            i for i, f in enumerate(self.factors) if f.coordinate == name and i != self.block
-        )
+        chosen = (i for i, f in enumerate(self.factors) if f.coordinate == name and i != self.block)
         return tuple(sorted(chosen, key=lambda i: (_RANK[self.factors[i].letter], i)))
 
     @cached_property
@@ -440,12 +436,13 @@ def default_pattern(rank: int, convention: str, *, fans: bool) -> str:
     patterns = _CONVENTIONS[convention]
     if rank < len(patterns) and (rank > 1 or not fans):
         return patterns[rank]
-    advice = (
-        "Pass layout=, for example 'O' or 'SIO'"
-        + (", or give the fan: init.replace(fan=256)." if fans else ".")
+    advice = "Pass layout=, for example 'O' or 'SIO'" + (
+        ", or give the fan: init.replace(fan=256)." if fans else "."
     )
     reason = "fans need at least 2 axes" if rank < 2 else f"no convention has {rank} axes"
-    raise InitspecValueError("layout", None, f"a layout for a tensor of rank {rank}: {reason}", advice)
+    raise InitspecValueError(
+        "layout", None, f"a layout for a tensor of rank {rank}: {reason}", advice
+    )
 
 
 class LayoutOptions(TypedDict, total=False):

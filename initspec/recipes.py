@@ -376,4 +376,3 @@ def get(identifier: Any) -> Initializer:
         advice = did_you_mean(identifier, known) or "`initspec recipes` lists them."
         raise InitspecValueError("initializer", identifier, "the name of a recipe", advice)
     return RECIPES[name].initializer
-

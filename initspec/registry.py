@@ -16,7 +16,7 @@ from .errors import BackendError, InitspecTypeError, InitspecValueError, did_you
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["FIRST_PARTY", "GROUP", "backend_names", "choose", "get_backend"]
+__all__ = ["FIRST_PARTY", "GROUP", "backend_names", "choose", "get_backend", "offers", "owners"]
 
 GROUP = "initspec.backends"
 FIRST_PARTY = {
@@ -50,7 +50,8 @@ def get_backend(name: str) -> Backend:
     """The backend of that name; imports its framework.
 
     Raises:
-        BackendError: there is no such backend, or its framework does not import.
+        InitspecValueError: there is no such backend.
+        BackendError: two distributions offer it, or its framework does not import.
 
     >>> get_backend("numpy").name
     'numpy'
@@ -71,15 +72,31 @@ _ensure._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _load(name: str) -> Backend:
-    target = FIRST_PARTY.get(name)
-    if target is None:
-        return _load_third_party(name)
+    offered_by = owners(name)
+    if not offered_by:
+        advice = did_you_mean(name, backend_names()) or "Is its package installed?"
+        raise InitspecValueError("backend", name, f"one of {backend_names()}", advice)
+    if len(offered_by) > 1:
+        expected = f"one distribution to offer it: {' and '.join(offered_by)} do"
+        raise BackendError("backend", name, expected, "Uninstall all but one of them.")
+    if name in FIRST_PARTY:
+        return _import(name, FIRST_PARTY[name], f"pip install 'initspec[{name}]'")
+    owner = offered_by[0]
+    target = offers()[name][0].value
+    return _import(name, target, f"pip install --force-reinstall {owner}", f"{owner}: ")
+
+
+def _import(name: str, target: str, install: str, origin: str = "") -> Backend:
     module, _, attribute = target.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a framework may fail in any way while it is imported
-        raise _broken(name, error, f"pip install 'initspec[{name}]'") from error
-    return _checked(name, found, target)
+        raise _broken(name, error, install) from error
+    backend = found() if isinstance(found, type) else found
+    if not isinstance(backend, Backend) or backend.name != name:
+        expected = f"an initspec Backend named {name!r}"
+        raise BackendError("backend", backend, expected, f"{origin}{target}")
+    return backend
 
 
 def _broken(name: str, error: Exception, install: str) -> BackendError:
@@ -95,50 +112,27 @@ def _broken(name: str, error: Exception, install: str) -> BackendError:
 
 def backend_names() -> list[str]:
     """The names of all backends that are installed, ours first; imports none of them."""
-    return [*FIRST_PARTY, *(name for name in _third_party() if name not in FIRST_PARTY)]
+    return [*FIRST_PARTY, *(name for name in offers() if name not in FIRST_PARTY)]
+
+
+def owners(name: str) -> list[str]:
+    """The distributions that offer a backend of this name; more than one is an error."""
+    ours = [_DISTRIBUTION] if name in FIRST_PARTY else []
+    return ours + sorted(_owner_of(point) for point in offers().get(name, ()))
 
 
 @lru_cache(maxsize=1)
-def _third_party() -> dict[str, EntryPoint]:
-    """Entry points by name; two distributions that offer one name are an error."""
-    # Importing it takes longer than the rest of initspec, and few processes need it.
+def offers() -> dict[str, list[EntryPoint]]:
+    """What other distributions offer, by name."""
+    # Importing it takes longer than the rest of initspec, and `import initspec` does not need it.
     from importlib.metadata import entry_points  # noqa: PLC0415
 
-    found: dict[str, EntryPoint] = {}
+    found: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
-        if _owner_of(point) == _DISTRIBUTION and FIRST_PARTY.get(point.name) == point.value:
-            continue
-        other = _owner_of(found[point.name]) if point.name in found else _DISTRIBUTION
-        if point.name in FIRST_PARTY or point.name in found:
-            raise BackendError(
-                "backend",
-                point.name,
-                f"one distribution to offer it: {other} and {_owner_of(point)} do",
-                "Uninstall one of them.",
-            )
-        found[point.name] = point
+        if _owner_of(point) != _DISTRIBUTION:
+            found.setdefault(point.name, []).append(point)
     return found
 
 
 def _owner_of(point: EntryPoint) -> str:
     return point.dist.name if point.dist else "an unknown distribution"
-
-
-def _load_third_party(name: str) -> Backend:
-    point = _third_party().get(name)
-    if point is None:
-        advice = did_you_mean(name, backend_names()) or "Is its package installed?"
-        raise InitspecValueError("backend", name, f"one of {backend_names()}", advice)
-    owner = _owner_of(point)
-    try:
-        found = point.load()
-    except Exception as error:
-        raise _broken(name, error, f"pip install --force-reinstall {owner}") from error
-    return _checked(name, found, f"{owner}: {point.value}")
-
-
-def _checked(name: str, found: Any, origin: str) -> Backend:
-    backend = found() if isinstance(found, type) else found
-    if not isinstance(backend, Backend) or backend.name != name:
-        raise BackendError("backend", backend, f"an initspec Backend named {name!r}", origin)
-    return backend

@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from .draw import Draw
     from .plan import FillPlan
 
-__all__ = ["TABLE", "TABLE_DIGEST", "VERSION", "cast", "fill", "integers", "key", "normal", "philox4x32", "words"]
+__all__ = [
+    "TABLE",
+    "TABLE_DIGEST",
+    "VERSION",
+    "cast",
+    "fill",
+    "integers",
+    "key",
+    "normal",
+    "philox4x32",
+    "words",
+]
 
 VERSION = "v1"
 MASK = 0xFFFFFFFF

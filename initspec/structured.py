@@ -74,7 +74,7 @@ class Bilinear:
             view[...] = kernel
 
     def kernel(self, spatial: tuple[int, ...]) -> NDArray[np.float64]:
-        """``prod (1 - |x / f - c|)`` with ``f = ceil(k / 2)``, ``c = (2 f - 1 - f % 2) / (2 f)``."""
+        """``prod (1 - |x / f - c|)``, ``f = ceil(k / 2)``, ``c = (2 f - 1 - f % 2) / (2 f)``."""
         import numpy as np  # noqa: PLC0415
 
         rows = []

@@ -18,7 +18,7 @@ def only_numpy(monkeypatch):
     for name in ("INITSPEC_KERNEL", "INITSPEC_THREADS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(registry, "FIRST_PARTY", {"numpy": registry.FIRST_PARTY["numpy"]})
-    monkeypatch.setattr(doctor, "entry_points", lambda group: [])
+    monkeypatch.setattr(registry, "offers", dict)
     monkeypatch.setattr(doctor, "_examine", lambda name, timeout: self_test.examine(name))
     kernel = initspec_kernel.KernelInfo(True, "it is there", "kernel.so", "avx2", 2)
     monkeypatch.setattr(initspec_kernel, "info", lambda: kernel)

@@ -111,7 +111,7 @@ def test_a_new_tensor(dtype):
 
 def test_axes_of_length_1_may_have_any_stride():
     assert_reference(he_normal_(torch.zeros(5).expand(1, 5), seed=SEED, name=NAME))
-    assert_reference(he_normal_(torch.zeros(9).as_strided((4, 1), (2, 1)), seed=SEED, name=NAME))
+    assert_reference(he_normal_(torch.zeros(4).as_strided((4, 1), (1, 0)), seed=SEED, name=NAME))
 
 
 def test_rank_0_and_empty_tensors():
@@ -653,13 +653,15 @@ def test_a_parameter_in_a_compiled_module(engine):
             self.weight = torch.nn.Parameter(torch.zeros(4, 3))
 
         def forward(self, x):
-            he_normal_(self.weight, seed=SEED, name=NAME)
+            for half in self.weight.chunk(2):
+                he_normal_(half, seed=SEED, name=NAME)
             return x @ self.weight.T
 
     model = Model()
     version = model.weight._version
     torch.compile(model, backend=engine, fullgraph=True)(torch.ones(2, 3)).sum().backward()
-    assert_reference(model.weight)
+    for half in model.weight.chunk(2):
+        assert_reference(half)
     assert model.weight.is_leaf
     assert model.weight.grad.eq(2.0).all()
     assert model.weight._version > version

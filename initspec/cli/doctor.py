@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
 import numpy as np
@@ -34,7 +33,6 @@ __all__ = ["Check", "checks", "configure", "run"]
 
 OK, ABSENT, FINDING, NOTE = "ok", "absent", "finding", "note"
 FINDINGS = 1  # the exit code
-_DISTRIBUTION = "initspec"
 _VARIABLES = (
     "INITSPEC_KERNEL",
     "INITSPEC_THREADS",
@@ -91,11 +89,10 @@ def run(options: argparse.Namespace) -> int:
 
 def checks(timeout: float) -> list[Check]:
     """All checks, those of the backends side by side."""
-    rivals, points = _plugins()
-    names = [*registry.FIRST_PARTY, *points]
+    names = [name for name in registry.backend_names() if len(registry.owners(name)) == 1]
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        backends = list(pool.map(lambda name: _backend(name, points.get(name), timeout), names))
-    return [*_ourselves(), _kernel(), *backends, *rivals, *_environment()]
+        backends = list(pool.map(lambda name: _backend(name, timeout), names))
+    return [*_ourselves(), _kernel(), *backends, *_rivals(), *_environment()]
 
 
 # --- what is here -----------------------------------------------------------------------------
@@ -141,30 +138,17 @@ def _environment() -> Iterable[Check]:
 # --- backends and plugins ---------------------------------------------------------------------
 
 
-def _plugins() -> tuple[list[Check], dict[str, EntryPoint]]:
-    """Names that more than one distribution offers, and the third parties' other names."""
-    offers: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=registry.GROUP):
-        if _owner(point) != _DISTRIBUTION:
-            offers.setdefault(point.name, []).append(point)
-    rivals, alone = [], {}
-    for name, points in offers.items():
-        owners = sorted(_owner(point) for point in points)
-        if name in registry.FIRST_PARTY:
-            owners.insert(0, _DISTRIBUTION)
+def _rivals() -> Iterable[Check]:
+    """Names that more than one distribution offers."""
+    for name in registry.backend_names():
+        owners = registry.owners(name)
         if len(owners) > 1:
             detail = f"offered by {' and '.join(owners)}: uninstall all but one"
-            rivals.append(Check(f"plugin {name}", FINDING, "", detail))
-        else:
-            alone[name] = points[0]
-    return rivals, alone
+            yield Check(f"plugin {name}", FINDING, "", detail)
 
 
-def _owner(point: EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown distribution"
-
-
-def _backend(name: str, plugin: EntryPoint | None, timeout: float) -> Check:
+def _backend(name: str, timeout: float) -> Check:
+    plugin = None if name in registry.FIRST_PARTY else registry.offers()[name][0]
     if plugin is None and find_spec(name) is None:
         detail = f"{name} is not installed: pip install 'initspec[{name}]'"
         return Check(name, ABSENT, "", detail)
