@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from .errors import InitspecTypeError, InitspecValueError, did_you_mean
 from .shape import LARGEST, MOST_AXES, check_count, check_shape
@@ -20,7 +20,15 @@ from .shape import LARGEST, MOST_AXES, check_count, check_shape
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Factor", "Geometry", "Layout", "LayoutOptions", "default_pattern", "resolve"]
+__all__ = [
+    "Factor",
+    "Geometry",
+    "Layout",
+    "LayoutOptions",
+    "check_options",
+    "default_pattern",
+    "resolve",
+]
 
 SPATIAL = "TDHWLXYZ"
 STACK = "S#_"  # "#" stands for a number in the pattern: unnamed blocks
@@ -456,19 +464,34 @@ class LayoutOptions(TypedDict, total=False):
     sizes: Mapping[str, int] | None
 
 
+def check_options(options: Mapping[str, Any]) -> LayoutOptions:
+    """Layout keywords in a form that can be kept, checked as far as one can without a shape."""
+    _check_known(options)
+    given = {name: _kept(value) for name, value in options.items() if value is not None}
+    if "layout" in given:
+        Layout.parse(given["layout"], **{k: v for k, v in given.items() if k != "layout"})
+    return cast(LayoutOptions, given)
+
+
+def _kept(value: Any) -> Any:
+    """Iterators can be read once, and options are needed often."""
+    plain = isinstance(value, (str, Mapping)) or not isinstance(value, Iterable)
+    return value if plain else tuple(value)
+
+
+def _check_known(options: Mapping[str, Any]) -> None:
+    known = LayoutOptions.__annotations__
+    for name, value in options.items():
+        if name not in known:
+            expected = f"one of the keywords {list(known)}"
+            raise InitspecTypeError(name, value, expected, did_you_mean(name, known))
+
+
 def resolve(options: LayoutOptions, rank: int, convention: str, *, fans: bool) -> Layout:
     """The layout that the options describe; the convention's own for the rank if they name none."""
-    given = dict(options)
+    _check_known(options)
+    given: dict[str, Any] = {**options}
     pattern = given.pop("layout", None)
     if pattern is None:
         pattern = default_pattern(rank, convention, fans=fans)
-    try:
-        return Layout.parse(pattern, **given)  # type: ignore[arg-type]
-    except TypeError as error:
-        if isinstance(error, InitspecTypeError):
-            raise
-        known = list(LayoutOptions.__annotations__)
-        wrong = next((name for name in given if name not in known), str(error))
-        raise InitspecTypeError(
-            wrong, given.get(wrong), f"one of the keywords {known}", did_you_mean(wrong, known)
-        ) from error
+    return Layout.parse(pattern, **given)

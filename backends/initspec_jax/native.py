@@ -12,9 +12,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from initspec import stream
-from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
+from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
-from initspec.layout import Layout, LayoutOptions
+from initspec.layout import check_options
 from initspec.plan import check_dtype
 from initspec.registry import get_backend
 
@@ -56,15 +56,8 @@ class JaxInitializer:
     def of(cls, initializer: Initializer, *, name: str = "", **layout: Any) -> JaxInitializer:
         """Check the name and the layout keywords, as far as one can without a shape."""
         stream.name_words(name)
-        known = list(LayoutOptions.__annotations__)
-        for key, value in layout.items():
-            if key not in known:
-                advice = did_you_mean(key, known)
-                raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
-        given = {key: value for key, value in layout.items() if value is not None}
-        if "layout" in given:
-            Layout.parse(given["layout"], **{k: v for k, v in given.items() if k != "layout"})
-        return cls(initializer, name, tuple(sorted((k, _frozen(v)) for k, v in given.items())))
+        given = check_options(layout).items()
+        return cls(initializer, name, tuple(sorted((k, _hashable(v)) for k, v in given)))
 
     def __call__(
         self,
@@ -98,10 +91,8 @@ class JaxInitializer:
         return f"{self.initializer!r}.bind('jax'{options})"
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return tuple(sorted(value.items()))
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+def _hashable(value: Any) -> Any:
+    return tuple(sorted(value.items())) if isinstance(value, Mapping) else value
 
 
 def _sharding(out_sharding: Any) -> NamedSharding | None:

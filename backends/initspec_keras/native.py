@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import keras
 
-from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
+from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
-from initspec.layout import LayoutOptions, resolve
+from initspec.layout import Layout, LayoutOptions, check_options
 from initspec.plan import check_dtype
 from initspec.recipes import get
 from initspec.registry import get_backend
@@ -22,7 +22,6 @@ from initspec.shape import check_count, check_shape
 __all__ = ["PATH", "VARIABLE", "KerasInitializer"]
 
 PATH = "{path}"  # stands for the path of the variable in a stream name
-_OPTIONS = tuple(LayoutOptions.__annotations__)
 _COUNTING = threading.Lock()
 # Of layers' variables. In earlier releases of Keras 3 they are no keras.Variable, but of its base.
 VARIABLE = next(each for each in reversed(keras.Variable.__mro__) if "assign" in vars(each))
@@ -196,25 +195,12 @@ def _scope() -> str:
 
 
 def _checked(layout: Mapping[str, Any]) -> LayoutOptions:
-    """Layout keywords, in the form in which they are kept, once it is sure that they are valid."""
-    for key, value in layout.items():
-        if key not in _OPTIONS:
-            known = ("seed", "name", *_OPTIONS)
-            advice = did_you_mean(key, known) or "In a saved model: a newer initspec wrote it."
-            raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
-    options = {key: _frozen(value) for key, value in layout.items() if value is not None}
-    if "layout" not in options:
-        return options  # type: ignore[return-value]
-    if not isinstance(options["layout"], str):
+    """Layout keywords that can be saved with a model."""
+    options = check_options(layout)
+    if isinstance(options.get("layout"), Layout):
         expected = "a pattern string: it is saved with the model"
         raise InitspecTypeError("layout", options["layout"], expected, "For example 'HWIO'.")
-    resolve(options, 0, "IO", fans=False)  # type: ignore[arg-type]
-    return options  # type: ignore[return-value]
-
-
-def _frozen(value: Any) -> Any:
-    plain = isinstance(value, (str, int, Mapping)) or not isinstance(value, Iterable)
-    return value if plain else tuple(value)
+    return options
 
 
 def _plain(value: Any) -> Any:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
 from initspec import stream
-from initspec.errors import InitspecTypeError, did_you_mean
 from initspec.initializer import Initializer
-from initspec.layout import LayoutOptions, resolve
+from initspec.layout import check_options
 from initspec.plan import check_dtype
 from initspec.registry import get_backend
 
@@ -51,7 +50,7 @@ class TensorFlowInitializer:
         self.seed = None if seed is None else stream.check_seed(seed)
         stream.name_words(name)
         self.name = name
-        self.layout = _checked(layout)
+        self.layout = check_options(layout)
         self._calls = count()
 
     @unconverted
@@ -75,18 +74,3 @@ class TensorFlowInitializer:
         given = {"seed": self.seed, "name": self.name, **self.layout}
         words = ", ".join(f"{key}={value!r}" for key, value in given.items())
         return f"{type(self).__name__}({self.initializer!r}, {words})"
-
-
-def _checked(layout: dict[str, Any]) -> LayoutOptions:
-    """Layout keywords, once it is sure that they are valid, as far as one can without a shape."""
-    known = list(LayoutOptions.__annotations__)
-    for key, value in layout.items():
-        if key not in known:
-            advice = did_you_mean(key, known)
-            raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
-    if isinstance(layout.get("blocks"), Iterator):
-        layout["blocks"] = tuple(layout["blocks"])  # it can be read once, and is needed often
-    options: LayoutOptions = layout  # type: ignore[assignment]
-    if layout.get("layout") is not None:
-        resolve(options, 0, "IO", fans=False)
-    return options

@@ -63,9 +63,11 @@ def write(
     """Draw into a tensor, which must have the shape and dtype, where they are given."""
     if not isinstance(name, str):
         raise InitspecTypeError("name", name, "a string")
+    fresh = torch.ops.initspec.fresh_seed() if seed is None else None
+    number = None if seed is None else _signed(seed)
     text = _text(initializer)
     with torch.no_grad() if out.requires_grad else nullcontext():
-        torch.ops.initspec.draw_into(out, text, layout, shape, dtype, _signed(seed), name)
+        torch.ops.initspec.draw_into(out, text, layout, shape, dtype, fresh, number, name)
     return out
 
 
@@ -90,10 +92,8 @@ def _dims(shape: Iterable[Any]) -> tuple[int, ...]:
     return dims
 
 
-def _signed(seed: Any) -> int | None:
+def _signed(seed: Any) -> int:
     """The seed as operators take it: a signed number."""
-    if seed is None:
-        return None
     if type(seed) not in (int, torch.SymInt) or not 0 <= seed < 2**64:
         check_seed(seed)
     number: int = seed
@@ -136,12 +136,28 @@ def _plain(layout: Layout) -> dict[str, Any]:
 # --- run --------------------------------------------------------------------------------------
 
 
+def _fresh_seed() -> torch.Tensor:
+    return torch.tensor(_signed(get_backend("torch").fresh_seed()), device="cpu")
+
+
+def _like_a_seed() -> torch.Tensor:
+    return torch.empty((), dtype=torch.int64, device="cpu")
+
+
+# An operator of its own, marked as random, so that whatever reruns a part of a graph (activation
+# checkpointing) knows what to do; the draw itself depends on its arguments alone.
+torch.library.define(
+    "initspec::fresh_seed", "() -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
+)
+torch.library.impl("initspec::fresh_seed", "default", _fresh_seed)
+torch.library.register_fake("initspec::fresh_seed", _like_a_seed)
+
+
 @torch.library.custom_op(
     "initspec::draw_into",
     mutates_args=("out",),
     schema="(Tensor(a!) out, str initializer, str layout, SymInt[]? shape, str? dtype, "
-    "SymInt? seed, str name) -> ()",
-    tags=(torch.Tag.nondeterministic_seeded,),
+    "Tensor? fresh, SymInt? seed, str name) -> ()",
 )
 def _draw_into(
     out: torch.Tensor,
@@ -149,15 +165,17 @@ def _draw_into(
     layout: str,
     shape: Sequence[int] | None,
     dtype: str | None,
+    fresh: torch.Tensor | None,
     seed: int | None,
     name: str,
 ) -> None:
+    number = seed if fresh is None else int(fresh)
     get_backend("torch").draw(
         _initializer(initializer),
         shape,
         dtype=dtype,
         device=None,
-        seed=None if seed is None else seed % 2**64,
+        seed=None if number is None else number % 2**64,
         name=name,
         out=out,
         layout=options_of(layout),
@@ -165,15 +183,7 @@ def _draw_into(
 
 
 @_draw_into.register_fake
-def _(
-    out: torch.Tensor,
-    initializer: str,
-    layout: str,
-    shape: Sequence[int] | None,
-    dtype: str | None,
-    seed: int | None,
-    name: str,
-) -> None:
+def _(out: torch.Tensor, *_: Any) -> None:
     return None
 
 
