@@ -468,6 +468,8 @@ def check_options(options: Mapping[str, Any]) -> LayoutOptions:
     """Layout keywords in a form that can be kept, checked as far as one can without a shape."""
     _check_known(options)
     given = {name: _kept(value) for name, value in options.items() if value is not None}
+    if "groups" in given:
+        check_count(given["groups"], "groups")
     if "layout" in given:
         Layout.parse(given["layout"], **{k: v for k, v in given.items() if k != "layout"})
     return cast(LayoutOptions, given)

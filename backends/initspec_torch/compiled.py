@@ -23,6 +23,8 @@ from initspec.registry import get_backend
 from initspec.shape import check_shape
 from initspec.stream import check_seed
 
+from .memory import check_plain
+
 __all__ = ["draw", "options_of", "text_of", "write"]
 
 
@@ -45,30 +47,48 @@ def draw(
     if out is None:
         if dims is None:
             raise InitspecTypeError("shape", None, "a tuple of integers, or a tensor as out=")
-        out = torch.empty(dims, dtype=getattr(torch, kind or "float32"), device=device)
-    elif device is not None:
+        like = torch.empty(0, dtype=getattr(torch, kind or "float32"), device=device)
+        return _operator(like, initializer, text_of(layout), dims, seed, name)
+    if dims is not None and dims != tuple(out.shape):
+        raise InitspecValueError("shape", dims, f"the shape of out, {tuple(out.shape)}")
+    if kind is not None and getattr(torch, kind) != out.dtype:
+        raise InitspecValueError("dtype", dtype, f"the dtype of out, {out.dtype}")
+    if device is not None:
         raise InitspecValueError("device", device, "None together with out")
-    return write(initializer, text_of(layout), out, seed, name, dims, kind)
+    return write(initializer, text_of(layout), out, seed, name)
 
 
 def write(
+    initializer: Initializer, layout: str, out: torch.Tensor, seed: Any, name: str
+) -> torch.Tensor:
+    """Draw into a tensor.
+
+    The operator makes a new one, which is copied: compilers know what copying does, and take
+    liberties with operators that write.
+    """
+    check_plain(out)
+    like = torch.empty(0, dtype=out.dtype, device=out.device)
+    made = _operator(like, initializer, layout, out.shape, seed, name)
+    with torch.no_grad() if out.requires_grad else nullcontext():
+        return out.copy_(made)
+
+
+def _operator(
+    like: torch.Tensor,
     initializer: Initializer,
     layout: str,
-    out: torch.Tensor,
+    shape: Sequence[int],
     seed: Any,
     name: str,
-    shape: Sequence[int] | None = None,
-    dtype: str | None = None,
-) -> torch.Tensor:
-    """Draw into a tensor, which must have the shape and dtype, where they are given."""
+) -> Any:
     if not isinstance(name, str):
         raise InitspecTypeError("name", name, "a string")
-    fresh = torch.ops.initspec.fresh_seed() if seed is None else None
+    fresh = None
     number = None if seed is None else _signed(seed)
-    text = _text(initializer)
-    with torch.no_grad() if out.requires_grad else nullcontext():
-        torch.ops.initspec.draw_into(out, text, layout, shape, dtype, fresh, number, name)
-    return out
+    if number is None and initializer.draws and not like.is_meta:
+        token = torch.empty(0, dtype=torch.int64, device="cpu")
+        fresh = torch.ops.initspec.fresh_seed(token)
+    return torch.ops.initspec.draw(like, _text(initializer), layout, shape, fresh, number, name)
 
 
 def _text(initializer: Initializer) -> str:
@@ -136,55 +156,58 @@ def _plain(layout: Layout) -> dict[str, Any]:
 # --- run --------------------------------------------------------------------------------------
 
 
-def _fresh_seed() -> torch.Tensor:
-    return torch.tensor(_signed(get_backend("torch").fresh_seed()), device="cpu")
-
-
-def _like_a_seed() -> torch.Tensor:
-    return torch.empty((), dtype=torch.int64, device="cpu")
-
-
-# An operator of its own, marked as random, so that whatever reruns a part of a graph (activation
-# checkpointing) knows what to do; the draw itself depends on its arguments alone.
+# Drawing a seed is an operator of its own, marked as random, so that whatever runs a part of a
+# graph again (activation checkpointing) can tell. Its argument tells whose generator is asked, and
+# keeps two calls apart: no pass that merges equal nodes takes two empty tensors for one.
 torch.library.define(
-    "initspec::fresh_seed", "() -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
+    "initspec::fresh_seed", "(Tensor token) -> Tensor", tags=(torch.Tag.nondeterministic_seeded,)
 )
+
+
+def _fresh_seed(token: torch.Tensor) -> torch.Tensor:
+    return token.new_tensor(_signed(get_backend("torch").fresh_seed()))
+
+
+def _like_a_seed(token: torch.Tensor) -> torch.Tensor:
+    return token.new_empty(())
+
+
 torch.library.impl("initspec::fresh_seed", "default", _fresh_seed)
 torch.library.register_fake("initspec::fresh_seed", _like_a_seed)
 
 
 @torch.library.custom_op(
-    "initspec::draw_into",
-    mutates_args=("out",),
-    schema="(Tensor(a!) out, str initializer, str layout, SymInt[]? shape, str? dtype, "
-    "Tensor? fresh, SymInt? seed, str name) -> ()",
+    "initspec::draw",
+    mutates_args=(),
+    schema="(Tensor like, str initializer, str layout, SymInt[] shape, "
+    "Tensor? fresh, SymInt? seed, str name) -> Tensor",
 )
-def _draw_into(
-    out: torch.Tensor,
+def _draw(
+    like: torch.Tensor,
     initializer: str,
     layout: str,
-    shape: Sequence[int] | None,
-    dtype: str | None,
+    shape: Sequence[int],
     fresh: torch.Tensor | None,
     seed: int | None,
     name: str,
-) -> None:
+) -> torch.Tensor:
     number = seed if fresh is None else int(fresh)
-    get_backend("torch").draw(
+    made = get_backend("torch").draw(
         _initializer(initializer),
         shape,
-        dtype=dtype,
-        device=None,
+        dtype=like.dtype,
+        device=like.device,
         seed=None if number is None else number % 2**64,
         name=name,
-        out=out,
+        out=None,
         layout=options_of(layout),
     )
+    return cast(torch.Tensor, made)
 
 
-@_draw_into.register_fake
-def _(out: torch.Tensor, *_: Any) -> None:
-    return None
+@_draw.register_fake
+def _(like: torch.Tensor, _i: str, _l: str, shape: Sequence[int], *_: Any) -> torch.Tensor:
+    return like.new_empty(shape)
 
 
 @lru_cache(maxsize=1024)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch._subclasses import FakeTensor
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.plan import check_dtype
 
-__all__ = ["check_tensor", "check_writable", "has_values", "host_view"]
+__all__ = ["check_plain", "check_tensor", "check_writable", "has_values", "host_view"]
 
 
 def has_values(tensor: torch.Tensor) -> bool:
@@ -28,7 +28,7 @@ def check_tensor(tensor: Any, where: str) -> None:
         if isinstance(tensor, torch.nn.Module):
             advice = "Pass its parameters, or use initspec.apply for a whole model."
         raise InitspecTypeError(where, type(tensor), "a tensor of the backend 'torch'", advice)
-    if is_lazy(tensor):
+    if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
         advice = "Run one batch through the model first, so that its shape is known."
         raise InitspecValueError(where, type(tensor), "an initialised parameter", advice)
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
@@ -40,10 +40,19 @@ def check_tensor(tensor: Any, where: str) -> None:
         raise InitspecTypeError(where, type(tensor), expected, advice)
 
 
-def check_writable(out: Any) -> None:
-    """Refuse a tensor that cannot be written, or where writing would not do what it seems to."""
+def check_plain(out: Any) -> None:
+    """Refuse what cannot be written for its kind, type or strides; may be traced."""
     check_tensor(out, "out")
     check_dtype(out.dtype)
+    if _overlaps(out):
+        given = f"shape {tuple(out.shape)} with strides {out.stride()}"
+        advice = "It is expanded or overlaps itself: use out.contiguous()."
+        raise InitspecValueError("out", given, "memory of its own for every element", advice)
+
+
+def check_writable(out: Any) -> None:
+    """Refuse a tensor that cannot be written, or where writing would not do what it seems to."""
+    check_plain(out)
     root = out._base if out._is_view() else out
     if root.requires_grad and not root.is_leaf:
         advice = "It was computed from other tensors: write to the parameter it comes from."
@@ -51,10 +60,6 @@ def check_writable(out: Any) -> None:
     if out.is_inference() and not torch.is_inference_mode_enabled():
         advice = "Write to it inside torch.inference_mode(), or to its clone()."
         raise InitspecValueError("out", "an inference tensor", "a normal tensor", advice)
-    if _overlaps(out):
-        given = f"shape {tuple(out.shape)} with strides {out.stride()}"
-        advice = "It is expanded or overlaps itself: use out.contiguous()."
-        raise InitspecValueError("out", given, "memory of its own for every element", advice)
     if has_values(out) and out.numel():
         if out.device.type == "cpu":
             host_view(out)
