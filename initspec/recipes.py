@@ -36,7 +36,7 @@ _GLOROT = "Glorot & Bengio 2010, Understanding the difficulty of training deep n
 _HE = "He et al. 2015, Delving deep into rectifiers"
 _LECUN = "LeCun et al. 1998, Efficient BackProp; Klambauer et al. 2017"
 _SAXE = "Saxe et al. 2014, Exact solutions to the nonlinear dynamics of learning"
-_CUT = {"low": -2.0, "high": 2.0}
+_CUT: dict[str, Any] = {"low": -2.0, "high": 2.0}
 _SQRT5 = 1 / 3  # kaiming_uniform(a=sqrt(5)): gain**2 = 2 / (1 + 5), so the bound is 1/sqrt(fan_in)
 
 
@@ -44,7 +44,7 @@ def _scaled(
     distribution: str, scale: float, mode: str, *, rule: str = "true", gain: float = 1.0
 ) -> Initializer:
     """Variance scaling; a truncated normal is cut at two sigmas and compensated."""
-    cut = _CUT | {"compensate": True} if distribution == "truncated_normal" else {}
+    cut: dict[str, Any] = _CUT | {"compensate": True} if distribution == "truncated_normal" else {}
     return Initializer(
         distribution=distribution, scale=scale, mode=mode, fan_rule=rule, gain=gain, **cut
     )
@@ -321,7 +321,7 @@ _SYSTEMS = [
 ]
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {name: Recipe(name, *rest) for name, *rest in _OWN}
+    {row[0]: Recipe(*row) for row in _OWN}
     | {
         f"{system}.{name}": Recipe(f"{system}.{name}", init, formula, source)
         for system, source, rows in _SYSTEMS

@@ -188,8 +188,9 @@ def normal(u: NDArray[np.uint32]) -> NDArray[np.int32]:
     t = n << np.uint32(8)
     c0, c12 = TABLE[row, 0], TABLE[row, 1]
     c1, c2 = (c12 >> np.uint32(12)) << np.uint32(1), c12 & np.uint32(0xFFF)
-    z = (c0 - mulhi(t, c1 - mulhi(t, c2))).view(np.int32)
-    return (z ^ sign) - sign
+    magnitude = (c0 - mulhi(t, c1 - mulhi(t, c2))).view(np.int32)
+    z: NDArray[np.int32] = (magnitude ^ sign) - sign
+    return z
 
 
 def affine(z: NDArray[np.int32], offset: int, multiplier: int) -> NDArray[np.int32]:
@@ -249,15 +250,17 @@ def _narrow(array: NDArray[np.float32], dtype: str) -> NDArray[Any]:
 
 def fill(plan: FillPlan, out: NDArray[Any], dtype: str) -> None:
     """Write a plan's values into ``out`` (any strides; uint16 for bfloat16), in chunks."""
-    draw = plan.draw
-    if draw is None:
-        return plan.content.write(plan, out, dtype, fill)
+    from .draw import Draw  # noqa: PLC0415 (it needs `truncation` from here)
+
+    draw = plan.content
+    if not isinstance(draw, Draw):
+        draw.write(plan, out, dtype, fill)
+        return
     for block_key, view in plan.blocks(out):
         target = view.flat  # canonical order, whatever the strides
         for start, chunk in words(block_key, plan.geometry.counts, draw.purpose):
             drawn = values(integers(draw, chunk), draw.factor, dtype)
             target[start : start + drawn.size] = drawn
-    return None
 
 
 def _load_table() -> NDArray[np.uint32]:

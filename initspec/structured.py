@@ -101,16 +101,14 @@ class Orthogonal:
         """Draw, factor, and write every matrix."""
         from . import stream  # noqa: PLC0415
 
-        matrices = Matrices.of(plan.geometry)
-        if self.delta:
+        place: tuple[Any, ...] = (...,)
+        if self.delta:  # as in jax, the centre of an even kernel is (k - 1) // 2
+            place = (..., *((k - 1) // 2 for k in plan.geometry.spatial))
             out[...] = _scalar(0.0, dtype)
         for key, view in plan.blocks(out):
             q = stream.cast(self.gain * _haar(self.draws(plan.geometry, key, fill)), dtype)
-            taps = len(plan.geometry.spatial)
-            if self.delta:  # as in jax, the centre of an even kernel is (k - 1) // 2
-                view = view[(..., *((k - 1) // 2 for k in plan.geometry.spatial))]  # noqa: PLW2901
-            assert q.size == matrices.size // (matrices.taps if self.delta and taps else 1)
-            view[...] = q.reshape(view.shape)
+            target: NDArray[Any] = view[place]
+            target[...] = q.reshape(target.shape)
 
     def draws(self, geometry: Geometry, key: tuple[Any, Any], fill: Fill) -> NDArray[np.float64]:
         """The unit normals to factor: (matrices, rows, columns)."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import initspec
 from initspec import stream
@@ -217,8 +218,12 @@ def tensor_vector(
         "constants": _constants(plan),
         "first": [_value(number, dtype) for number in first],
         "sha256": logical_digest(out, plan.geometry),
-        "stored_sha256": hashlib.sha256(out.astype(out.dtype.newbyteorder("<")).tobytes()).hexdigest(),
+        "stored_sha256": hashlib.sha256(_little_endian(out)).hexdigest(),
     }
+
+
+def _little_endian(array: NDArray[Any]) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
 def _constants(plan: FillPlan) -> dict[str, Any] | None:
