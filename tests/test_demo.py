@@ -20,6 +20,10 @@ class OtherBits(type(registry.get_backend("numpy"))):
 def show_off(monkeypatch, capsys):
     """The demonstration with these backends and missing frameworks: exit code and output."""
 
+    # The demonstration sets them for its own process; the tests that follow must not see them.
+    monkeypatch.setenv("JAX_ENABLE_X64", "0")
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+
     def run(backends, missing, *words):
         monkeypatch.setattr(demo, "_available", lambda: (backends, missing))
         return demo.main(words), capsys.readouterr().out
