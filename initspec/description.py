@@ -46,7 +46,7 @@ class Description:
         kurtosis = "none" if self.kurtosis is None else f"{self.kurtosis:.4f}"
         rows = {
             "shape": f"{self.shape} as {self.layout}",
-            "fans": f"fan_in {self.fan_in:g}, fan_out {self.fan_out:g}",
+            "fans": f"fan_in {self.fan_in:.10g}, fan_out {self.fan_out:.10g}",
             "formula": self.formula,
             "mean, std": f"{self.mean:.6g}, {self.std:.6g}",
             "support": support,

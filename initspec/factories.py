@@ -118,7 +118,8 @@ def truncated_normal(
         absolute: the bounds are values instead of sigmas, as in `torch.nn.init.trunc_normal_`.
 
     Returns:
-        An `Initializer` of values that never pass the bounds (rounded to the dtype).
+        An `Initializer` of values within the bounds: to the last bit in float64 and where bounds
+        are powers of two, otherwise but for the rounding of the factor to float32.
 
     Raises:
         InitspecValueError: bounds that cross, never act, or hold less than 2**-16 of the mass.

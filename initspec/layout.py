@@ -265,10 +265,12 @@ def _map(axes: tuple[Axis, ...], letter: str, change: Any) -> tuple[Axis, ...]:
 
 def _with_sizes(pattern: str, axes: tuple[Axis, ...], sizes: dict[str, int]) -> tuple[Axis, ...]:
     for letter, size in sizes.items():
-        if _letters(axes).count(letter) != 1:
-            raise InitspecValueError(
-                f"sizes[{letter!r}]", size, f"a letter that stands once in {pattern!r}"
-            )
+        found = [f for axis in axes for f in axis if f.letter == letter != "#"]
+        if len(found) != 1:
+            expected = f"a letter that stands once in {pattern!r}"
+            raise InitspecValueError(f"sizes[{letter!r}]", size, expected)
+        if found[0].size not in (None, size):
+            raise InitspecValueError(f"sizes[{letter!r}]", size, f"{found[0].size}, like groups")
         axes = _map(axes, letter, lambda factor, n=size: (replace(factor, size=n),))
     return axes
 
@@ -292,9 +294,8 @@ def _stride(pattern: str, axes: tuple[Axis, ...], stride: int | tuple[int, ...])
     spatial = sum(letter in SPATIAL for letter in _letters(axes))
     if isinstance(stride, tuple):
         if len(stride) != spatial:
-            raise InitspecValueError(
-                "stride", stride, f"{spatial} numbers, one per spatial axis of {pattern!r}"
-            )
+            expected = f"{spatial} numbers, one per spatial axis of {pattern!r}"
+            raise InitspecValueError("stride", stride, expected)
         return math.prod(stride)
     return int(stride**spatial)
 
@@ -302,12 +303,9 @@ def _stride(pattern: str, axes: tuple[Axis, ...], stride: int | tuple[int, ...])
 @lru_cache(maxsize=4096)
 def _bind(layout: Layout, shape: tuple[int, ...]) -> Geometry:
     if len(layout.axes) != len(shape):
-        raise InitspecValueError(
-            "layout",
-            layout.pattern,
-            f"as many axes as the shape {shape}: the layout has {len(layout.axes)}, "
-            f"the shape {len(shape)}",
-        )
+        counts = f"the layout has {len(layout.axes)}, the shape {len(shape)}"
+        expected = f"as many axes as the shape {shape}: {counts}"
+        raise InitspecValueError("layout", layout.pattern, expected)
     sized = (_solve(layout.pattern, axis, n) for axis, n in zip(layout.axes, shape, strict=True))
     geometry = Geometry(layout, shape, tuple(factor for axis in sized for factor in axis))
     for count, (name, limit) in zip(geometry.counts, LIMITS.items(), strict=True):
@@ -444,13 +442,11 @@ def default_pattern(rank: int, convention: str, *, fans: bool) -> str:
     patterns = _CONVENTIONS[convention]
     if rank < len(patterns) and (rank > 1 or not fans):
         return patterns[rank]
-    advice = "Pass layout=, for example 'O' or 'SIO'" + (
-        ", or give the fan: init.replace(fan=256)." if fans else "."
-    )
+    other = ", or give the fan: init.replace(fan=256)" if fans else ""
+    advice = f"Pass layout=, for example 'O' or 'SIO'{other}."
     reason = "fans need at least 2 axes" if rank < 2 else f"no convention has {rank} axes"
-    raise InitspecValueError(
-        "layout", None, f"a layout for a tensor of rank {rank}: {reason}", advice
-    )
+    expected = f"a layout for a tensor of rank {rank}: {reason}"
+    raise InitspecValueError("layout", None, expected, advice)
 
 
 class LayoutOptions(TypedDict, total=False):

@@ -177,7 +177,7 @@ def rule(name: str, shape: tuple[int, ...], layout: str, options: dict[str, Any]
 def test_modes_against_jax(mode: str) -> None:
     """The variance that jax's own variance_scaling divides by; Keras has no fan_geo_avg."""
     shape = (3, 5, 10, 6)
-    peer = jax.nn.initializers.variance_scaling(2.0, mode, "uniform")
+    peer = jax.nn.initializers.variance_scaling(2.0, mode, "uniform")  # type: ignore[arg-type]
     ours = initspec.variance_scaling(2.0, mode, "uniform", fan_rule="jax")
     drawn = peer(jax.random.key(0), shape, "float32")
     limit = ours.describe(shape, "HWIO").high

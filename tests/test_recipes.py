@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,6 +36,10 @@ def to_torch(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 # --- peers that are installed -------------------------------------------------------------------
+
+
+def filled(fill: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
+    return fill(torch.empty(shape))
 
 
 def torch_cases() -> list[Case]:
@@ -78,7 +83,7 @@ def torch_cases() -> list[Case]:
             ((244, 72, 3, 5), "IOHW", {}),
             ((8, 128, 256), "SIO", {}),
         ]:
-            sample = lambda peer=peer, shape=shape: peer(torch.empty(shape))  # noqa: E731
+            sample = partial(filled, peer, shape)
             cases.append((f"torch.{name}", shape, layout, options, sample))
     return cases
 
@@ -105,8 +110,7 @@ def keras_cases() -> list[Case]:
     for name in VARYING:
         make = getattr(peers, "".join(word.title() for word in name.split("_")))
         for shape, layout in shapes:
-            sample = lambda make=make, shape=shape: make(seed=3)(shape)  # noqa: E731
-            cases.append((f"keras.{name}", shape, layout, {}, sample))
+            cases.append((f"keras.{name}", shape, layout, {}, partial(make(seed=3), shape)))
     return cases
 
 
@@ -126,8 +130,7 @@ def jax_cases() -> list[Case]:
     ]
     for name in VARYING:
         make = getattr(peers, name)
-        sample = lambda make=make: make()(key, KERNEL)  # noqa: E731
-        cases.append((f"jax.{name}", KERNEL, "HWIO", {}, sample))
+        cases.append((f"jax.{name}", KERNEL, "HWIO", {}, partial(make(), key, KERNEL)))
     depthwise = (3, 5, 1, 16384)
     cases.append(
         (
@@ -149,7 +152,7 @@ def tf1_cases() -> list[Case]:
         "random_uniform": v1.random_uniform_initializer(seed=3),
     }
     return [
-        (f"tf1.{name}", DENSE, "IO", {}, lambda peer=peer: peer(DENSE, tf.float32))
+        (f"tf1.{name}", DENSE, "IO", {}, partial(peer, DENSE, tf.float32))
         for name, peer in peers.items()
     ]
 
@@ -196,8 +199,8 @@ FIXED: dict[str, tuple[tuple[int, ...], str, Sample]] = {
     "keras.ones": ((3, 4), "IO", lambda: keras.initializers.Ones()((3, 4))),
     "keras.constant": ((3, 4), "IO", lambda: keras.initializers.Constant()((3, 4))),
     "keras.identity": ((3, 4), "IO", lambda: keras.initializers.Identity()((3, 4))),
-    "jax.zeros": ((3, 4), "IO", lambda: jax.nn.initializers.zeros(None, (3, 4))),
-    "jax.ones": ((3, 4), "IO", lambda: jax.nn.initializers.ones(None, (3, 4))),
+    "jax.zeros": ((3, 4), "IO", lambda: jax.nn.initializers.zeros(jax.random.key(0), (3, 4))),
+    "jax.ones": ((3, 4), "IO", lambda: jax.nn.initializers.ones(jax.random.key(0), (3, 4))),
 }
 
 
@@ -374,7 +377,14 @@ def test_aliases_lead_to_rows() -> None:
 
 
 def test_module_names_are_recipes() -> None:
-    for name in ("he_normal", "kaiming_uniform", "xavier_normal", "lecun_uniform", "zeros", "dirac"):
+    for name in (
+        "he_normal",
+        "kaiming_uniform",
+        "xavier_normal",
+        "lecun_uniform",
+        "zeros",
+        "dirac",
+    ):
         assert getattr(initspec, name) is get(name)
 
 

@@ -42,6 +42,8 @@ class NumpyBackend(Backend):
             stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
         ):
             raise InitspecValueError("out", out.strides, "an array whose elements do not overlap")
+        if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+            raise InitspecValueError("out", out.strides, "an array whose elements do not overlap")
         if not out.dtype.isnative:
             raise InitspecValueError("out", out.dtype, "an array in the machine's byte order")
         return out.shape, out.dtype
