@@ -28,7 +28,7 @@ FIRST_PARTY = {
 }
 _DISTRIBUTION = "initspec"
 _loaded: dict[str, Backend] = {}  # lru_cache would make torch.compile warn
-_OWNERS = {"ndarray": "numpy", "jaxlib": "jax"}  # where the module of a tensor misleads
+_OWNERS = {"jaxlib": "jax"}  # where the module of a class misleads
 
 
 def choose(name: str | None, out: Any) -> Backend:
@@ -39,11 +39,13 @@ def choose(name: str | None, out: Any) -> Backend:
 
 
 def _owner(out: Any) -> str:
-    root = type(out).__module__.partition(".")[0]
-    name = _OWNERS.get(root, root)
-    if name not in FIRST_PARTY and name not in backend_names():
+    """The backend of the first class of ``out`` that is one of a framework's own."""
+    roots = [kind.__module__.partition(".")[0] for kind in type(out).__mro__]
+    names = [_OWNERS.get(root, root) for root in roots]
+    found = next((name for name in names if name in FIRST_PARTY or name in offers()), None)
+    if found is None:
         raise InitspecTypeError("out", out, f"a tensor of {backend_names()}", "Pass backend=.")
-    return name
+    return found
 
 
 def get_backend(name: str) -> Backend:

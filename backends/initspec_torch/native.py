@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
+from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
-from initspec.layout import Layout, LayoutOptions
+from initspec.layout import check_options
 from initspec.registry import get_backend
 
 from .compiled import options_of, text_of, write
@@ -45,16 +45,10 @@ class TorchInitializer:
     @classmethod
     def of(cls, initializer: Initializer, options: Mapping[str, Any]) -> TorchInitializer:
         """Check the options, as far as one can without a shape."""
-        known = list(LayoutOptions.__annotations__)
-        for key, value in options.items():
-            if key not in known:
-                advice = did_you_mean(key, known)
-                raise InitspecTypeError(key, value, f"one of the keywords {known}", advice)
-        text = text_of(options)
-        if not torch.compiler.is_compiling():
-            given: dict[str, Any] = {**options_of(text)}
-            if "layout" in given:
-                Layout.parse(given.pop("layout"), **given)
+        compiling = torch.compiler.is_compiling()
+        text = text_of(options if compiling else check_options(options))
+        if not compiling:
+            options_of(text)
         return cls(initializer, text)
 
     def __call__(
