@@ -157,6 +157,11 @@ OPTIONS: list[tuple[Options, type[InitspecError], str]] = [
         WRONG,
         "low, high: got (6.0, 6.1); expected bounds (in sigmas) that hold at least 2**-16 of the m",
     ),
+    (
+        {"init": initspec.truncated_normal(1e40, -1.0, 1.0, absolute=True)},
+        WRONG,
+        "low, high: got (-1e-40, 1e-40); expected bounds (in sigmas) that hold at least 2**-16",
+    ),
     # what draws nothing checks as much
     ({"init": initspec.zeros, "seed": -1}, WRONG, "seed: got -1"),
     ({"init": initspec.zeros, "name": 5}, OTHER, "name: got 5; expected a string"),

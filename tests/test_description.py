@@ -71,8 +71,10 @@ def test_one_sided_and_absolute_bounds_are_described(init: Initializer) -> None:
 
 
 def test_absolute_bounds_are_described_to_the_last_bit() -> None:
-    facts = initspec.truncated_normal(0.7, -1.0, 2.0, mean=0.3, absolute=True).describe((4, 4))
-    assert (facts.low, facts.high) == (-1.0, 2.0)
+    init = initspec.truncated_normal(1.4, 0.2, 2.4, mean=0.7, absolute=True)
+    facts = init.describe((4, 4))
+    assert (facts.low, facts.high) == (0.2, 2.4)
+    assert (0.2 - 0.7) / 1.4 * 1.4 + 0.7 != 0.2, "which a way there and back would lose"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-2.0, 2.0), (-0.5, 2.5), (0.25, None), (None, -1.0)])

@@ -311,6 +311,7 @@ def test_factors_are_never_subnormal() -> None:
     [
         lambda: normal_draw(1e308),
         lambda: normal_draw(1e308, 1.0),
+        lambda: normal_draw(2.5e307, 1.0),  # whose reach is finite, and 8 sigmas are not
         lambda: normal_draw(1.0, math.inf),
         lambda: uniform_draw(-math.inf, math.inf),
         lambda: truncated_draw(math.inf, 0.0, -2.0, 2.0),

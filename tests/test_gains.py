@@ -288,7 +288,7 @@ def test_fixed_point_definition() -> None:
         (np.ones_like, "centred", "variance that is neither zero"),
         (np.ones_like, "backward", "mean squared derivative that is neither zero"),
         (np.ones_like, "fixed_point", "convention='second_moment'"),
-        (lambda z: np.sqrt(z), "second_moment", "finite .it is not at z = -"),
+        (np.sqrt, "second_moment", "finite .it is not at z = -"),
         (lambda z: np.full_like(z, math.nan), "second_moment", "finite"),
         (lambda z: np.exp(z * z / 4), "second_moment", "grows too fast"),
         (lambda z: np.exp(z * z), "fixed_point", "finite|grows too fast"),

@@ -77,6 +77,12 @@ FAULTS = [
 ]
 
 
+@pytest.mark.parametrize("pattern", ["_" * 33, f"({'1 ' * 32}O) I"])
+def test_a_pattern_has_as_many_factors_as_numpy_has_axes(pattern: str) -> None:
+    with pytest.raises(InitspecValueError, match="at most 32 factors"):
+        Layout.parse(pattern)
+
+
 @pytest.mark.parametrize(("pattern", "position", "expected"), FAULTS)
 def test_a_fault_in_a_pattern_is_pointed_at(pattern: str, position: int, expected: str) -> None:
     with pytest.raises(InitspecValueError) as caught:
@@ -216,11 +222,11 @@ def test_bad_options_are_refused(
 
 leaf = st.none() | st.booleans() | st.integers(-1, 4) | st.sampled_from([2.0, "", "O", "qk"])
 junk = leaf | st.lists(leaf, max_size=3) | st.dictionaries(leaf, leaf, max_size=2)
-names = st.sampled_from(["groups", "blocks", "stride", "transposed", "sizes"])
+keywords = st.sampled_from(["groups", "blocks", "stride", "transposed", "sizes"])
 patterns = st.sampled_from(["OIHW", "(2 O) I", "SOI", "(G O) I", "IOO"])
 
 
-@given(pattern=patterns, options=st.dictionaries(names, junk))
+@given(pattern=patterns, options=st.dictionaries(keywords, junk))
 def test_any_options_are_read_or_refused(pattern: str, options: dict[str, Any]) -> None:
     try:
         Layout.parse(pattern, **options).bind((4,) * len(Layout.parse(pattern).axes))
@@ -317,22 +323,12 @@ def test_equal_letters_keep_their_positions() -> None:
     assert geometry.canonical_shape == (3, 7, 2, 5)
 
 
-@pytest.mark.parametrize(
-    ("rank", "convention", "pattern"),
-    [
-        (2, "OI", "OI"),
-        (3, "OI", "OIW"),
-        (4, "OI", "OIHW"),
-        (5, "OI", "OIDHW"),
-        (2, "IO", "IO"),
-        (3, "IO", "WIO"),
-        (4, "IO", "HWIO"),
-        (5, "IO", "DHWIO"),
-    ],
-)
-def test_conventions(rank: int, convention: str, pattern: str) -> None:
-    assert default_pattern(rank, convention, fans=True) == pattern
-    assert default_pattern(rank, convention, fans=False) == pattern
+@pytest.mark.parametrize("patterns", ["OI OIW OIHW OIDHW", "IO WIO HWIO DHWIO"])
+def test_conventions(patterns: str) -> None:
+    convention, *_ = names = patterns.split()
+    for rank, pattern in enumerate(names, start=2):
+        assert default_pattern(rank, convention, fans=True) == pattern
+        assert default_pattern(rank, convention, fans=False) == pattern
 
 
 @pytest.mark.parametrize("rank", [0, 1, 6])
