@@ -55,7 +55,8 @@ _NAMES = [
 _WORDS = [0, 1, 2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**30, 3 * 2**30, *_PI]
 _BOUNDS = [(-2.0, 2.0), (-1.0, 1.0), (-3.0, 3.0), (-1.0, 2.0), (0.0, None), (None, 1.5)]
 _SIDE = 1024  # a tensor of 2**20 elements
-_FAR = [(0, 0, 2**34 - 1), (0, 2**32 - 1, 5), (2**32 - 1, 0, 6), (70000, 80000, 2**33 + 7)]
+_PLACES = [(0, 0, j) for j in range(8)]  # the first words, then far ones
+_PLACES += [(0, 0, 2**34 - 1), (0, 2**32 - 1, 5), (2**32 - 1, 0, 6), (70000, 80000, 2**33 + 7)]
 
 Case = tuple[Initializer, tuple[int, ...], str, str, dict[str, Any]]
 
@@ -79,7 +80,7 @@ def vectors() -> dict[str, Any]:
             for seed in _SEEDS
             for name in _NAMES[:2]
         ],
-        "words": [_word(purpose, *at) for purpose in (0, 1) for at in _FAR],
+        "words": [_word(purpose, *at) for purpose in (0, 1) for at in _PLACES],
         "uniform": [_integer(Draw("uniform", 1.0), word) for word in _WORDS],
         "normal": [_integer(Draw("normal", 1.0), word) for word in _WORDS],
         "truncation": [_truncation(low, high) for low, high in _BOUNDS],
