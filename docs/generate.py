@@ -1,13 +1,25 @@
-"""Write the pages that are made from data: ``python docs/generate.py [--check]``."""
+"""Write what is made from the code: ``python docs/generate.py``.
+
+The page of recipes comes from their table, and the outputs on the page of the command line from the
+commands (but for ``doctor``, which says something else on every machine). Tests see to it that both
+are fresh.
+"""
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import io
+import os
+import re
+import shlex
 from pathlib import Path
 
+from initspec.cli import main as initspec
 from initspec.recipes import ALIASES, RECIPES, Recipe
 
 PAGE = Path(__file__).parent / "recipes.md"
+CLI_PAGE = Path(__file__).parent / "cli.md"
+_CONSOLE = re.compile(r"^(```console\n\$ initspec (?!doctor)(.*?)\n).*?^```$", re.M | re.S)
 
 HEAD = """\
 # Recipes and dialects
@@ -65,13 +77,24 @@ def _promise(recipe: Recipe) -> str:
     return "`rounded`" if factored else "`bits`"
 
 
-def main() -> int:
-    """Write the page, or with ``--check`` say whether it is fresh."""
-    if "--check" in sys.argv[1:]:
-        return int(PAGE.read_text(encoding="utf-8") != page())
+def cli_page() -> str:
+    """The page of the command line with fresh outputs."""
+    return _CONSOLE.sub(_with_output, CLI_PAGE.read_text(encoding="utf-8"))
+
+
+def _with_output(block: re.Match[str]) -> str:
+    os.environ["COLUMNS"] = "80"
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        initspec(shlex.split(block[2]))
+    return f"{block[1]}{printed.getvalue()}```"
+
+
+def main() -> None:
+    """Write both pages."""
     PAGE.write_text(page(), encoding="utf-8")
-    return 0
+    CLI_PAGE.write_text(cli_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +80,15 @@ def generator():
 
 def test_generated_pages_are_fresh():
     assert generator().PAGE.read_text() == generator().page(), "run: python docs/generate.py"
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    mkdocs = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    command = [*mkdocs, "--config-file", ROOT / ".mkdocs.yml", "--site-dir", tmp_path]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "spec" / "index.html").exists()
 
 
 def test_every_recipe_is_in_the_docs():
