@@ -84,10 +84,12 @@ def cli_page() -> str:
 
 def _with_output(block: re.Match[str]) -> str:
     os.environ["COLUMNS"] = "80"
-    printed = io.StringIO()
+    raw = io.BytesIO()
+    printed = io.TextIOWrapper(raw, "utf-8")  # the commands look at the encoding
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         initspec(shlex.split(block[2]))
-    return f"{block[1]}{printed.getvalue()}```"
+    printed.flush()
+    return f"{block[1]}{raw.getvalue().decode()}```"
 
 
 def main() -> None:
