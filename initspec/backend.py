@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from . import stream
 from .draw import check_range
 from .errors import InitspecTypeError, InitspecValueError
 from .layout import LayoutOptions
@@ -61,7 +62,7 @@ class Backend(ABC):
 
     def bind(self, initializer: Initializer, **options: Any) -> Any:
         """The initializer as the framework's own kind of object."""
-        advice = "Call the initializer itself, or bind to 'torch', 'jax' or 'keras'."
+        advice = "Call the initializer itself, or bind to 'torch', 'tensorflow', 'jax' or 'keras'."
         raise InitspecValueError("backend", self.name, "a framework with initializers", advice)
 
     def draw(
@@ -106,9 +107,7 @@ class Backend(ABC):
 
     def keys(self, plan: FillPlan, seed: Any, name: str) -> tuple[tuple[int, int], ...]:
         """One key per named block: ``name``, or ``name#block``."""
-        from . import stream  # noqa: PLC0415
-
-        if not isinstance(name, str):
+        if not isinstance(name, str):  # with blocks, formatting would make it one
             raise InitspecTypeError("name", name, "a string")
         number = stream.check_seed(self.fresh_seed() if seed is None else seed)
         return tuple(stream.key(number, each) for each in plan.names(name))

@@ -216,8 +216,9 @@ class Initializer:
     def bind(self, backend: str, **options: Any) -> Any:
         """The initializer as the framework's own kind of object.
 
-        ``torch``: ``f(tensor, *, generator=None, name="")`` in place; ``jax``: ``f(key, shape,
-        dtype, out_sharding)``; ``keras``: a serialisable ``keras.initializers.Initializer``.
+        ``torch``: ``f(tensor, *, generator=None, seed=None, name="")`` in place; ``jax``: ``f(key,
+        shape, dtype, out_sharding)``; ``keras``: a serialisable
+        ``keras.initializers.Initializer``; ``tensorflow``: ``f(shape, dtype=None)``.
         Layout keywords are given here, once.
         """
         return registry.get_backend(backend).bind(self, **options)

@@ -165,11 +165,17 @@ def _diagonal(init: Initializer, geometry: Geometry) -> Law:
 def _bilinear(init: Initializer, geometry: Geometry) -> Law:
     if not geometry.spatial:
         raise InitspecValueError("layout", geometry.layout.pattern, "spatial axes for bilinear")
-    kernel = Bilinear().kernel(geometry.spatial)
-    mean, std = float(kernel.mean()), float(kernel.std())
-    kurtosis = float(((kernel - mean) ** 4).mean() / std**4) if std else None
+    # The kernel is a product over axes, and so are its raw moments, its least and largest value.
+    profiles = [Bilinear().profile(k) for k in geometry.spatial]
+    mean, second, third, fourth = (
+        math.prod(float((row**n).mean()) for row in profiles) for n in (1, 2, 3, 4)
+    )
+    variance = max(0.0, second - mean**2)
+    central = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+    low, high = (math.prod(float(end(row)) for row in profiles) for end in (min, max))
+    constant = low == high
+    std, kurtosis = (0.0, None) if constant else (math.sqrt(variance), central / variance**2)
     formula = "prod over axes of 1 - |x / ceil(k / 2) - centre|"
-    low, high = float(kernel.min()), float(kernel.max())
     return Law(Bilinear(), mean, std, low, high, kurtosis, formula)
 
 

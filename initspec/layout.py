@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import Any, TypedDict, cast
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from .errors import InitspecTypeError, InitspecValueError, did_you_mean
 from .shape import LARGEST, MOST_AXES, check_count, check_shape
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = [
     "Factor",
@@ -296,8 +296,14 @@ def _stride(pattern: str, axes: tuple[Axis, ...], stride: int | tuple[int, ...])
         if len(stride) != spatial:
             expected = f"{spatial} numbers, one per spatial axis of {pattern!r}"
             raise InitspecValueError("stride", stride, expected)
-        return math.prod(stride)
-    return int(stride**spatial)
+        return _check_product(stride, math.prod(stride))
+    return _check_product(stride, int(stride**spatial))
+
+
+def _check_product(stride: Any, product: int) -> int:
+    if product > LARGEST:
+        raise InitspecValueError("stride", stride, f"a product of at most {LARGEST}")
+    return product
 
 
 @lru_cache(maxsize=4096)
@@ -322,7 +328,8 @@ def _solve(pattern: str, axis: Axis, length: int) -> Axis:
     if len(unknown) > 1:
         advice = "Pass groups=, or sizes={...}."
         raise InitspecValueError("layout", pattern, f"sizes for all but one of ({name})", advice)
-    if (unknown and length % max(known, 1)) or (not unknown and known != length):
+    fits = length % known == 0 if unknown and known else length == known
+    if not fits:
         given = ", ".join(f"{f.letter}={f.size}" for f in axis if f.size is not None)
         rule = f"an axis ({name}) whose length {'divides by' if unknown else 'equals'} {known}"
         raise InitspecValueError("shape", length, f"{rule} ({given}) in layout {pattern!r}")
@@ -421,8 +428,6 @@ def factored(
     array: np.ndarray[Any, Any], extents: tuple[tuple[int, ...], ...]
 ) -> np.ndarray[Any, Any]:
     """A view of ``array`` whose axis k is split into ``extents[k]``; never a copy."""
-    from numpy.lib.stride_tricks import as_strided  # noqa: PLC0415
-
     shape, strides = [], []
     for sizes, stride in zip(extents, array.strides, strict=True):
         for position, size in enumerate(sizes):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["DTYPES", "Content", "FillPlan", "check_dtype"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "bf16": "bfloat16"}
-_ALIASES |= {"f16": "float16", "f32": "float32", "f64": "float64", "single": "float32"}
+_ALIASES = {"half": "float16", "single": "float32", "double": "float64", "bf16": "bfloat16"}
+_ALIASES |= {"f16": "float16", "f32": "float32", "f64": "float64"}
 
 
 class Content(Protocol):
@@ -93,7 +93,7 @@ def check_dtype(dtype: Any) -> str:
     ('bfloat16', 'float16')
     """
     name = dtype if isinstance(dtype, str) else _dtype_name(dtype)
-    name = name.rpartition(".")[2]  # "torch.float32", "<dtype: float32>" have other owners' marks
+    name = name.rpartition(".")[2]  # torch prints its owner before it
     name = _ALIASES.get(name, name) if isinstance(dtype, str) else name
     if name in DTYPES:
         return name

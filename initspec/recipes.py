@@ -1,7 +1,7 @@
 """The table of named initializers: data, one row each.
 
-A row is a name, the initializer, and where the definition comes from. ``DIALECTS`` reproduce what
-another system means by a name: its factors, truncation, fan rule and defaults.
+A row is a name, the initializer, and where the definition comes from. The rows of other systems,
+the dialects, reproduce what that system means by it: factors, truncation, fan rule and defaults.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Set
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from .errors import InitspecTypeError, InitspecValueError
 
-__all__ = ["LARGEST", "check_count", "check_shape"]
+__all__ = ["LARGEST", "check_count", "check_shape", "overlaps"]
 
 LARGEST = 2**60 - 1  # elements: of eight bytes each, what a signed 64-bit offset reaches
 MOST_AXES = 32  # what every NumPy can hold
@@ -54,7 +56,7 @@ def check_count(value: Any, where: str, minimum: int = 1) -> int:
     >>> check_count(8, "groups")
     8
     """
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, (bool, np.bool_)):
         raise InitspecTypeError(where, value, "an integer", "A boolean is not a size.")
     if value is None:
         advice = "Build the model (or run one batch) so that every size is known."
@@ -67,3 +69,20 @@ def check_count(value: Any, where: str, minimum: int = 1) -> int:
     if number < minimum:
         raise InitspecValueError(where, number, f"an integer of at least {minimum}")
     return number
+
+
+def overlaps(shape: Iterable[int], strides: Iterable[int], itemsize: int = 1) -> bool:
+    """Whether two elements of a tensor may share memory, judged by its strides.
+
+    >>> overlaps((3, 4), (0, 1)), overlaps((3, 4), (4, 1))
+    (True, False)
+    """
+    axes = sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True))
+    if any(size == 0 for _, size in axes):
+        return False
+    reach = itemsize - 1  # of the axes with smaller strides
+    for stride, size in axes:
+        if size > 1 and stride <= reach:
+            return True
+        reach += stride * (size - 1)
+    return False

@@ -67,17 +67,21 @@ def key(seed: int, name: str) -> Key:
     return k0, k1
 
 
-@lru_cache(maxsize=65536)
 def name_words(name: str) -> tuple[int, int, int, int]:
     """BLAKE2b-128 of the name (NFC, UTF-8) as four little-endian words."""
+    if not isinstance(name, str):
+        raise InitspecTypeError("name", name, "a string")
+    return _digest(name)
+
+
+@lru_cache(maxsize=1024)
+def _digest(name: str) -> tuple[int, int, int, int]:
     digest = hashlib.blake2b(_encode(name), digest_size=16).digest()
     w0, w1, w2, w3 = struct.unpack("<4I", digest)
     return w0, w1, w2, w3
 
 
 def _encode(name: str) -> bytes:
-    if not isinstance(name, str):
-        raise InitspecTypeError("name", name, "a string")
     try:
         # NFC, because a name typed on one system and read on another must stay the same name.
         data = unicodedata.normalize("NFC", name).encode()

@@ -10,15 +10,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from . import stream
 from .draw import Draw, normal_draw
 from .layout import Geometry, Layout
 from .plan import FillPlan
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 __all__ = ["Bilinear", "Constant", "Diagonal", "Fill", "Matrices", "Orthogonal", "Sparse"]
 
@@ -47,8 +47,6 @@ class Diagonal:
 
     def write(self, plan: FillPlan, out: NDArray[Any], dtype: str, fill: Fill) -> None:
         """Write the diagonal of every group and stack."""
-        import numpy as np  # noqa: PLC0415
-
         matrices = Matrices.of(plan.geometry)
         step = np.arange(min(matrices.rows, matrices.inputs))
         # As in torch, the centre of an even kernel is k // 2.
@@ -67,22 +65,19 @@ class Bilinear:
 
     def write(self, plan: FillPlan, out: NDArray[Any], dtype: str, fill: Fill) -> None:
         """Write the kernel everywhere."""
-        from . import stream  # noqa: PLC0415
-
         kernel = stream.cast(self.kernel(plan.geometry.spatial), dtype)
         for _, view in plan.blocks(out):
             view[...] = kernel
 
     def kernel(self, spatial: tuple[int, ...]) -> NDArray[np.float64]:
-        """``prod (1 - |x / f - c|)``, ``f = ceil(k / 2)``, ``c = (2 f - 1 - f % 2) / (2 f)``."""
-        import numpy as np  # noqa: PLC0415
+        """The product of the profiles of all spatial axes."""
+        return reduce(np.multiply.outer, [self.profile(k) for k in spatial])
 
-        rows = []
-        for k in spatial:
-            half = math.ceil(k / 2)
-            centre = (2 * half - 1 - half % 2) / (2 * half)
-            rows.append(1 - np.abs(np.arange(k) / half - centre))
-        return reduce(np.multiply.outer, rows)
+    def profile(self, k: int) -> NDArray[np.float64]:
+        """``1 - |x / f - c|`` with ``f = ceil(k / 2)`` and ``c = (2 f - 1 - f % 2) / (2 f)``."""
+        half = math.ceil(k / 2)
+        centre = (2 * half - 1 - half % 2) / (2 * half)
+        return 1 - np.abs(np.arange(k) / half - centre)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +94,6 @@ class Orthogonal:
 
     def write(self, plan: FillPlan, out: NDArray[Any], dtype: str, fill: Fill) -> None:
         """Draw, factor, and write every matrix."""
-        from . import stream  # noqa: PLC0415
-
         place: tuple[Any, ...] = (...,)
         if self.delta:  # as in jax, the centre of an even kernel is (k - 1) // 2
             place = (..., *((k - 1) // 2 for k in plan.geometry.spatial))
@@ -112,8 +105,6 @@ class Orthogonal:
 
     def draws(self, geometry: Geometry, key: tuple[Any, Any], fill: Fill) -> NDArray[np.float64]:
         """The unit normals to factor: (matrices, rows, columns)."""
-        import numpy as np  # noqa: PLC0415
-
         plan = self.draw_plan(geometry, key)
         normals = np.empty(plan.shape)
         fill(plan, normals, "float64")
@@ -133,8 +124,6 @@ def _haar(normals: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Without the sign fix Q would not be Haar-distributed (Mezzadri 2007).
     """
-    import numpy as np  # noqa: PLC0415
-
     wide = normals.shape[1] < normals.shape[2]
     q, r = np.linalg.qr(normals.swapaxes(1, 2) if wide else normals)
     diagonal = np.diagonal(r, axis1=1, axis2=2)
@@ -162,10 +151,6 @@ class Sparse:
 
     def zeros(self, geometry: Geometry, key: tuple[Any, Any]) -> NDArray[np.intp]:
         """The flat canonical positions of the zeros; lines end where a group ends."""
-        import numpy as np  # noqa: PLC0415
-
-        from . import stream  # noqa: PLC0415
-
         matrices = Matrices.of(geometry)
         lines = (matrices.count, matrices.rows, matrices.columns)
         rank = np.empty(matrices.size, np.uint32)
@@ -225,8 +210,5 @@ class Matrices:
 
 
 def _scalar(value: float, dtype: str) -> Any:
-    import numpy as np  # noqa: PLC0415
-
-    from . import stream  # noqa: PLC0415
 
     return stream.cast(np.array([value]), dtype)[0]

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 import initspec
-from initspec import Initializer, get
+from initspec import Initializer, get, stream
 from initspec.errors import BackendError, InitspecError, InitspecTypeError, InitspecValueError
 
 WRONG, OTHER = InitspecValueError, InitspecTypeError  # a wrong value, another type
@@ -289,3 +289,18 @@ def test_plan_gives_every_named_block_a_key() -> None:
     plan = initspec.he_normal.plan((8, 3), layout="(4 O) I", blocks=("i", "f", "g", "o"))
     assert plan.keys == ((0, 0),) * 4
     assert initspec.he_normal.plan((8, 3)).keys == ((0, 0),)
+
+
+def test_overlapping_memory_is_refused() -> None:
+    base = np.zeros(7, np.float32)
+    twice = as_strided(base, (4, 4), (4, 4))
+    with pytest.raises(InitspecValueError, match="do not overlap"):
+        initspec.he_normal(out=twice, seed=0)
+    assert not base.any()
+
+
+@pytest.mark.parametrize("name", [["a"], 5, None, b"w"])
+def test_names_are_strings_wherever_they_are_read(name: Any) -> None:
+    for call in (lambda: stream.name_words(name), lambda: stream.key(0, name)):
+        with pytest.raises(InitspecTypeError, match="name"):
+            call()

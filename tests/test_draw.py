@@ -347,3 +347,30 @@ def test_nothing_is_written_that_the_dtype_cannot_hold(init: Any, dtype: str) ->
     with pytest.raises(InitspecValueError, match=f"{dtype} cannot hold it"):
         init(out=out, seed=0)
     assert (out == 7).all()
+
+
+# --- limits of the specification, just inside and just outside ----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "smallest"),
+    [("float32", -95), ("bfloat16", -95), ("float16", -24), ("float64", -990)],
+)
+def test_the_smallest_spread(dtype: str, smallest: int) -> None:
+    check_range(normal_draw(2.0**smallest), dtype)
+    with pytest.raises(InitspecValueError, match="magnitudes"):
+        check_range(normal_draw(math.nextafter(2.0**smallest, 0)), dtype)
+
+
+def test_the_thinnest_interval() -> None:
+    """2**16 quantiles beside the median, by bisection on the upper end; one fewer is refused."""
+    low, high = 0.0, 1e-3
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (low, middle) if stream.truncation(0.0, middle)[1] >= 2**16 else (middle, high)
+    # A bound moves by 2**-28, which is several quantiles here.
+    assert 0 <= stream.truncation(0.0, high)[1] - 2**16 < 16
+    assert 0 < 2**16 - stream.truncation(0.0, low)[1] < 16
+    truncated_draw(1.0, 0.0, 0.0, high)
+    with pytest.raises(InitspecValueError, match="2\\*\\*-16"):
+        truncated_draw(1.0, 0.0, 0.0, low)

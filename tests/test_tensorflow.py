@@ -401,3 +401,19 @@ def test_tensors_survive_threads_variables_and_each_other():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_xla_does_not_merge_what_follows_with_the_draw(dtype):
+    """What the user does acts on the values, as it does on a tensor from outside."""
+    init = initspec.normal(0.1)
+    options = {"backend": "tensorflow", "seed": 1, "name": "w", "dtype": dtype}
+
+    def follow(w):
+        return [w, w * 3, w + 0.1, w * 3 + 0.1, 1 / (w + 7)]
+
+    eager = init((64, 64), **options)
+    control = tf.function(follow, jit_compile=True, autograph=False)(eager)
+    inside = tf.function(lambda: follow(init((64, 64), **options)), jit_compile=True)()
+    for found, expected in zip(inside, control, strict=True):
+        np.testing.assert_array_equal(bits(found.numpy()), bits(expected.numpy()))

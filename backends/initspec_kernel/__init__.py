@@ -1,7 +1,7 @@
 """The C kernel: fills host memory with the stream, bit for bit as `initspec.stream` does.
 
 The kernel is optional and never silently absent: `info` tells which path is active and why.
-``INITSPEC_KERNEL`` chooses: ``auto`` (default), ``off`` (NumPy reference), ``on`` or ``require``
+``INITSPEC_KERNEL`` chooses: ``auto`` (default), ``off`` (NumPy reference), ``require``
 (an error when the kernel is missing). ``INITSPEC_THREADS`` bounds the threads.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KernelInfo", "fill", "info"]
 
-_MODES = ("auto", "on", "require", "off")
+_MODES = ("auto", "require", "off")
 _DTYPES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
 _KINDS = {"uniform": 0, "normal": 1, "truncated_normal": 2}
 _SHARED_FROM = 2**20  # bytes: a smaller tensor is done before a second thread has woken up
@@ -104,7 +104,7 @@ def _widest(view: NDArray[Any], stack: int, output: int) -> tuple[int, int, int]
 def _active() -> ModuleType | None:
     """The compiled kernel when it is to be used."""
     mode = _mode()
-    if _kernel is None and mode in ("on", "require"):
+    if _kernel is None and mode == "require":
         advice = "Install initspec where a C compiler is, or unset INITSPEC_KERNEL."
         raise BackendError("INITSPEC_KERNEL", mode, f"a compiled kernel; {_problem}", advice)
     return None if mode == "off" else _kernel

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from initspec.backend import Backend
 from initspec.errors import BackendError, InitspecTypeError, InitspecValueError
 from initspec.plan import FillPlan, check_dtype
+from initspec.shape import overlaps
 from initspec_kernel import fill
 
 __all__ = ["NumpyBackend"]
@@ -38,11 +39,7 @@ class NumpyBackend(Backend):
             raise InitspecTypeError("out", type(out), "a NumPy array")
         if not out.flags.writeable:
             raise InitspecValueError("out", out.flags, "a writable array")
-        if any(
-            stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)
-        ):
-            raise InitspecValueError("out", out.strides, "an array whose elements do not overlap")
-        if any(n > 1 and stride == 0 for n, stride in zip(out.shape, out.strides, strict=True)):
+        if overlaps(out.shape, out.strides, out.itemsize):
             raise InitspecValueError("out", out.strides, "an array whose elements do not overlap")
         if not out.dtype.isnative:
             raise InitspecValueError("out", out.dtype, "an array in the machine's byte order")

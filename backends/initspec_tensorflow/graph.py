@@ -179,8 +179,20 @@ def _affine(z: Any, offset: int, multiplier: int) -> Any:
 def _values(draw: Draw, words: Any, dtype: str) -> Any:
     z = _integers(draw, words)
     if dtype == "float64":
-        return tf.cast(z, tf.float64) * draw.factor
-    return _narrow(tf.cast(z, tf.float32) * draw.factor, dtype)
+        return _wall(tf.cast(z, tf.float64) * draw.factor)
+    value = tf.cast(z, tf.float32) * draw.factor
+    return _wall(value) if dtype == "float32" else _narrow(value, dtype)
+
+
+def _wall(x: Any) -> Any:
+    """The same values, beyond the reach of what follows.
+
+    XLA would merge the product with a factor of the user's, or fuse it with an addition; but it
+    does not look through integers that a loop of two turns inverts and inverts again.
+    """
+    bits = tf.bitcast(x, {tf.float32: tf.int32, tf.float64: tf.int64}[x.dtype])
+    turn = (lambda i, _: i < 2, lambda i, kept: (i + 1, ~kept))
+    return tf.bitcast(tf.while_loop(*turn, (tf.constant(0), bits))[1], x.dtype)
 
 
 def _narrow(x: Any, dtype: str) -> Any:

@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.plan import check_dtype
+from initspec.shape import overlaps
 
 __all__ = ["check_plain", "check_tensor", "check_writable", "has_values", "host_view"]
 
@@ -26,7 +27,7 @@ def check_tensor(tensor: Any, where: str) -> None:
     if not isinstance(tensor, torch.Tensor):
         advice = ""
         if isinstance(tensor, torch.nn.Module):
-            advice = "Pass its parameters, or use initspec.apply for a whole model."
+            advice = "Pass its parameters, one by one."
         raise InitspecTypeError(where, type(tensor), "a tensor of the backend 'torch'", advice)
     if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
         advice = "Run one batch through the model first, so that its shape is known."
@@ -44,7 +45,7 @@ def check_plain(out: Any) -> None:
     """Refuse what cannot be written for its kind, type or strides; may be traced."""
     check_tensor(out, "out")
     check_dtype(out.dtype)
-    if _overlaps(out):
+    if overlaps(out.shape, out.stride()):
         given = f"shape {tuple(out.shape)} with strides {out.stride()}"
         advice = "It is expanded or overlaps itself: use out.contiguous()."
         raise InitspecValueError("out", given, "memory of its own for every element", advice)
@@ -64,18 +65,6 @@ def check_writable(out: Any) -> None:
         if out.device.type == "cpu":
             host_view(out)
         _check_storage(out)
-
-
-def _overlaps(tensor: torch.Tensor) -> bool:
-    """Whether two elements may share memory, judged by strides."""
-    if not tensor.numel():
-        return False
-    reach = 0  # of the axes with smaller strides
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size > 1 and stride <= reach:
-            return True
-        reach += stride * (size - 1)
-    return False
 
 
 def _check_storage(out: torch.Tensor) -> None:

@@ -189,6 +189,13 @@ _PATTERNS: list[tuple[Initializer, tuple[int, ...], str, dict[str, Any]]] = [
     (initspec.identity(0.5), (2, 3, 5), "SIO", {}),
     (initspec.identity(2.0), (6, 4), "(G O) I", {"groups": 2}),
     (initspec.bilinear, (3, 5, 2, 2), "WHIO", {}),
+    (initspec.get("torch.conv"), (8, 4, 3, 3), "IOHW", {"groups": 2, "stride": 2}),
+    (initspec.get("torch.xavier_normal"), (3, 4, 5), "SIO", {}),
+    (initspec.get("torch.xavier_normal"), (12, 4), "(3 O) I", {}),
+    (initspec.get("keras.glorot_uniform"), (3, 3, 4, 2), "HWGO", {}),
+    (initspec.get("keras.he_normal"), (3, 3, 4, 6), "HWOI", {}),
+    (initspec.get("jax.he_normal"), (3, 4, 5), "SIO", {}),
+    (initspec.get("jax.glorot_normal"), (7, 5), "VI", {}),
     (initspec.sparse(0.1, std=1.0), (30, 4), "IO", {}),
     (initspec.sparse(0.25, std=1.0, per="input"), (8, 3), "(G O) I", {"groups": 2}),
 ]
