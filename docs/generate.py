@@ -27,9 +27,10 @@ HEAD = """\
 <!-- Made by docs/generate.py from initspec/recipes.py; do not edit. -->
 
 `initspec.get(name)` gives the initializer of a row, and `replace` varies it:
-`initspec.get("torch.trunc_normal").replace(std=0.02)`. The first table is initspec's own, also
-available as `initspec.he_normal` and so on. The others are *dialects*: each reproduces what another
-system means by a name, with its factors, truncation, fan rule and defaults.
+`initspec.get("torch.trunc_normal").replace(std=0.02)`. The first table is initspec's own;
+`initspec.he_normal` is `initspec.get("he_normal")`, while `initspec.orthogonal(gain)` and
+`initspec.identity(gain)` are functions that make one. The others are *dialects*: each reproduces
+what another system means by a name, with its factors, truncation, fan rule and defaults.
 
 The promise says what agrees between frameworks: `bits`, everything; `rounded`, everything up to the
 last bits of a matrix factorisation (see the [specification](spec.md#8-promise-levels)).

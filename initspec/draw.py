@@ -37,12 +37,13 @@ class FloatType:
     largest: float
     smallest: float  # smallest spread that does not underflow
     least: float  # smallest number that is not zero
+    step: float = 0.0  # smallest spread beside values of size 1; wider types have `_COARSEST`
 
 
 FLOATS = {
     "float32": FloatType(3.4028234663852886e38, 2.0**-95, 2.0**-149),
-    "bfloat16": FloatType(3.3895313892515355e38, 2.0**-95, 2.0**-133),
-    "float16": FloatType(65504.0, 2.0**-24, 2.0**-24),
+    "bfloat16": FloatType(3.3895313892515355e38, 2.0**-95, 2.0**-133, 2.0**-8),
+    "float16": FloatType(65504.0, 2.0**-24, 2.0**-24, 2.0**-11),
     "float64": FloatType(2.0**1000, 2.0**-990, 2.0**-1074),
 }
 # 2**-95: then the factor of a uniform draw, 31 bits below, is still a normal float32. Frameworks
@@ -170,6 +171,10 @@ def check_range(content: object, dtype: str) -> None:
     drawn = getattr(content, "draw", content)  # what a sparse tensor keeps is drawn
     if isinstance(drawn, Draw):
         spread, reach, smallest = drawn.spread, drawn.reach, kind.smallest
+        if drawn.multiplier and spread < reach * kind.step:
+            expected = f"at least {kind.step:g} of the largest magnitude {reach:g} in {dtype}"
+            advice = "It would be rounded away: draw around zero, or in float32."
+            raise InitspecValueError("scale", spread, expected, advice)
     else:  # a constant, or the factor of a pattern
         spread = reach = abs(getattr(content, "value", getattr(content, "gain", 0.0)))
         smallest = kind.least

@@ -353,9 +353,18 @@ def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise InitspecValueError(name, value, f"one of {choices}", did_you_mean(value, choices))
 
 
+def _hint(name: str, value: Any) -> str:
+    """What somebody who passes this probably wants."""
+    if isinstance(value, (tuple, list)):
+        return "For a tensor, call the initializer that is returned: orthogonal()((3, 3))."
+    if name == "gain" and (isinstance(value, str) or callable(value)):
+        return f"Pass the number: initspec.gain({value!r})."
+    return "Traced values are not supported."
+
+
 def _finite(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InitspecTypeError(name, value, "a real number", "Traced values are not supported.")
+        raise InitspecTypeError(name, value, "a real number", _hint(name, value))
     try:
         number = float(value)
     except OverflowError:

@@ -468,3 +468,12 @@ def test_plain_columns_without_rich(on_terminal, monkeypatch):
 def test_plain_columns_in_a_pipe(capsys):
     table.print_table(("name", "n"), ROWS)
     assert capsys.readouterr().out == PLAIN
+
+
+def test_a_dialect_brings_its_own_convention(answer):
+    assert answer("show torch.kaiming_normal 64,3,7,7")["description"]["layout"] == "OIHW"
+    assert answer("show keras.he_normal 7,7,3,64")["description"]["layout"] == "HWIO"
+    assert (
+        answer("show torch.kaiming_normal 7,7,3,64 --convention jax")["description"]["layout"]
+        == "HWIO"
+    )

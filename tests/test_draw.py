@@ -374,3 +374,12 @@ def test_the_thinnest_interval() -> None:
     truncated_draw(1.0, 0.0, 0.0, high)
     with pytest.raises(InitspecValueError, match="2\\*\\*-16"):
         truncated_draw(1.0, 0.0, 0.0, low)
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("bfloat16", 8), ("float16", 11)])
+def test_a_spread_that_a_narrow_type_rounds_away(dtype: str, bits: int) -> None:
+    check_range(normal_draw(1.1 * 2.0**-bits, mean=1.0), dtype)
+    for draw in (normal_draw(0.9 * 2.0**-bits, mean=1.0), uniform_draw(1.0, 1 + 2.0**-bits)):
+        check_range(draw, "float32")
+        with pytest.raises(InitspecValueError, match="rounded away"):
+            check_range(draw, dtype)

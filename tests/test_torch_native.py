@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import initspec
-from initspec import InitspecError, InitspecTypeError, stream
+from initspec import InitspecError, InitspecTypeError, InitspecValueError, stream
 from initspec.initializer import Initializer
 from initspec.layout import Layout
 
 torch = pytest.importorskip("torch")
+
+from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 from initspec_torch import TorchInitializer, backend  # noqa: E402
 from initspec_torch.compiled import options_of, text_of  # noqa: E402
@@ -424,3 +426,46 @@ def test_in_a_new_process(code):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- other tracers and transforms ---------------------------------------------------------------
+
+
+def drawn(x):
+    return x * HE((4, 3), backend="torch", seed=SEED, name=NAME)
+
+
+def bound(x):
+    return x * he_normal_(torch.zeros(4, 3), seed=SEED, name=NAME)
+
+
+def given(x):
+    return x * HE(out=torch.zeros(4, 3), seed=SEED, name=NAME)
+
+
+TRANSFORMS = {
+    "functionalize": lambda f: torch.func.functionalize(f)(torch.ones(4, 3)),
+    "make_fx": lambda f: make_fx(f)(torch.ones(4, 3))(torch.ones(4, 3)),
+    "grad": lambda f: torch.func.grad(lambda x: f(x).sum())(torch.ones(4, 3)),
+    "vmap": lambda f: torch.func.vmap(f)(torch.ones(2, 4, 3))[1],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("function", [drawn, bound, given])
+def test_transforms_and_tracers_see_the_draw(transform, function):
+    expected = HE((4, 3), backend="torch", seed=SEED, name=NAME)
+    assert torch.equal(TRANSFORMS[transform](function), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("function", [drawn, bound, given])
+def test_jit_trace_is_refused(function):
+    with pytest.raises(InitspecTypeError, match=r"torch\.jit\.trace"):
+        torch.jit.trace(function, torch.ones(4, 3), check_trace=False)
+
+
+def test_vmap_needs_a_seed():
+    with pytest.raises(InitspecValueError, match="vmap"):
+        torch.func.vmap(lambda x: x * HE((4, 3), backend="torch"))(torch.ones(2, 4, 3))

@@ -46,8 +46,9 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         seed: integer in ``[0, 2**64)``, or None.
         name: the stream's name; ``{path}`` in it stands for the path of the variable. Without
             ``{path}`` it is a name for one tensor: layers that copy their initializer, such as
-            MultiHeadAttention, would fill all their kernels alike. Whenever one object meets the
-            same name again it appends ``#1``, ``#2``, ...; a clone counts anew.
+            MultiHeadAttention, would fill all their kernels alike. When one object meets the same
+            name again it appends ``#1``, ``#2``, ..., but not to the path of a variable: a model
+            that is built again is the same. A clone counts anew.
         input_axes, output_axes: what Keras's EinsumDense passes, from Keras 3.15 on; before, its
             kernels need a layout. A layout takes precedence.
         **layout: layout, groups, blocks, stride, transposed, sizes, see `Layout.parse`; the
@@ -97,7 +98,7 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         # The plan is checked before a name is spent on it.
         plan = backend.plan(self.initializer, dims, kind, self._layout(len(dims)), 0, "")
         if self.initializer.draws:
-            plan = plan.with_keys(backend.keys(plan, self.seed, self._stream(site.path)))
+            plan = plan.with_keys(backend.keys(plan, self.seed, self._stream(site)))
         return backend.emit(plan, kind, _device(layout))
 
     def _layout(self, rank: int) -> LayoutOptions:
@@ -111,11 +112,13 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         letters = ("I" if n in inputs else "O" if n in outputs else "_" for n in range(rank))
         return {**self.options, "layout": "".join(letters)}
 
-    def _stream(self, path: str) -> str:
+    def _stream(self, site: _Site) -> str:
         """The name for this call: a seed of its own needs none."""
         if self.seed is None:
             return ""
-        name = self.name.replace(PATH, path)
+        name = self.name.replace(PATH, site.path)
+        if site.variable and PATH in self.name:
+            return name  # the model that is built again, in a notebook, is the same model
         with _COUNTING:
             count = self._calls[name]
             self._calls[name] += 1
@@ -154,6 +157,7 @@ class _Site(NamedTuple):
     """From where Keras calls: the path, and whether it wants a mere stand-in for tracing."""
 
     path: str
+    variable: bool
     placeholder: bool
 
 
@@ -169,9 +173,9 @@ def _site() -> _Site:
         if "self" in code.co_varnames or "self" in code.co_freevars:
             owner = frame.f_locals.get("self")
             if isinstance(owner, VARIABLE):
-                return _Site(owner.path, code.co_name == "value")
+                return _Site(owner.path, True, code.co_name == "value")
         frame = frame.f_back
-    return _Site(_scope(), False)
+    return _Site(_scope(), False, False)
 
 
 def _device(layout: Any) -> Any:

@@ -42,7 +42,7 @@ class TorchBackend(Backend):
         layout: LayoutOptions,
     ) -> Any:
         """As in every backend; inside `torch.compile` and `torch.export`, one custom operator."""
-        if torch.compiler.is_compiling():
+        if compiled.tracing():
             return compiled.draw(initializer, shape, dtype, device, seed, name, out, layout)
         target = _probe(device) if out is None else out
         if seed is None and isinstance(target, torch.Tensor) and not has_values(target):

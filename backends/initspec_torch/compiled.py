@@ -14,6 +14,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 import torch
+from torch._C import _functorch
+from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
@@ -25,10 +28,27 @@ from initspec.stream import check_seed
 
 from .memory import check_plain
 
-__all__ = ["draw", "options_of", "text_of", "write"]
+__all__ = ["draw", "options_of", "text_of", "tracing", "write"]
 
 
 # --- traced -----------------------------------------------------------------------------------
+
+
+def tracing() -> bool:
+    """Whether somebody records, or transforms, the operators of torch that are called.
+
+    Writing to memory behind their backs would be lost on them: they need the operator. (The order
+    matters: the compiler knows the answer to the first, and could not trace the others.)
+    """
+    if torch.compiler.is_compiling():
+        return True
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        advice = "Draw outside of it, or use torch.export or torch.compile."
+        raise InitspecTypeError("backend", "torch.jit.trace", "a tracer that knows draws", advice)
+    if _functorch.peek_interpreter_stack() is not None:  # torch.func: grad, vmap, functionalize
+        return True
+    # Among fake tensors alone nothing is recorded, and nothing has memory.
+    return any(not isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack())
 
 
 def draw(
@@ -86,9 +106,20 @@ def _operator(
     fresh = None
     number = None if seed is None else _signed(seed)
     if number is None and initializer.draws and not like.is_meta:
+        _refuse_vmap()
         token = torch.empty(0, dtype=torch.int64, device="cpu")
         fresh = torch.ops.initspec.fresh_seed(token)
     return torch.ops.initspec.draw(like, _text(initializer), layout, shape, fresh, number, name)
+
+
+def _refuse_vmap() -> None:
+    """One seed would serve all examples of a batch, where torch asks what is meant."""
+    if torch.compiler.is_compiling():
+        return
+    level = _functorch.peek_interpreter_stack()
+    if level is not None and level.key() == _functorch.TransformType.Vmap:
+        advice = "Pass seed=: every example then gets the same weights."
+        raise InitspecValueError("seed", None, "a seed inside torch.func.vmap", advice)
 
 
 def _text(initializer: Initializer) -> str:

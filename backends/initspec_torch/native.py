@@ -13,7 +13,7 @@ from initspec.initializer import Initializer
 from initspec.layout import check_options
 from initspec.registry import get_backend
 
-from .compiled import options_of, text_of, write
+from .compiled import options_of, text_of, tracing, write
 from .memory import check_tensor, has_values
 
 __all__ = ["TorchInitializer", "draw_seed"]
@@ -61,7 +61,7 @@ class TorchInitializer:
             if seed is not None:
                 raise InitspecValueError("seed", seed, "None together with a generator")
             seed = draw_seed(generator) if has_values(tensor) else 0
-        if torch.compiler.is_compiling():
+        if tracing():
             return write(self.initializer, self.options, tensor, seed, name)
         return get_backend("torch").draw(
             self.initializer,

@@ -64,8 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--convention",
         choices=_CONVENTIONS,
-        default="numpy",
-        help="whose default layout counts when --layout is not given (default: numpy)",
+        help="whose default layout counts without --layout (default: the dialect's, else numpy)",
     )
     add("--dtype", default="float32", help="float32 (default), float64, bfloat16 or float16")
     add("--seed", type=_seed, default=0, help="an integer in [0, 2**64) (default: 0)")
@@ -74,11 +73,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--png", type=Path, metavar="FILE", help="write the histogram there too (extra 'plot')")
 
 
+def _home(recipe: str) -> str:
+    """The convention of the system whose dialect a recipe is."""
+    system = recipe.partition(".")[0]
+    return system if "." in recipe and system in _CONVENTIONS else "numpy"
+
+
 def run(options: argparse.Namespace) -> int:
     """Describe, draw, print."""
     init = _initializer(options.recipe, dict(options.set))
     layout = _layout(options)
-    convention = _CONVENTIONS[options.convention]
+    convention = _CONVENTIONS[options.convention or _home(options.recipe)]
     description = init.describe(options.shape, convention=convention, **layout)
     sample = _draw(init, options, layout, convention)
     if options.png is not None:
