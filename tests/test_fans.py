@@ -206,3 +206,8 @@ def test_a_fan_may_be_given() -> None:
     init = initspec.he_normal.replace(fan=64)
     assert init.describe((10,), "O").std == math.sqrt(2 / 64)
     assert init.describe((10, 3), "OI").std == math.sqrt(2 / 64)
+
+
+def test_strides_have_a_limit() -> None:
+    with pytest.raises(InitspecValueError, match="stride"):
+        fans((4, 4, 3, 3), "IOHW", stride=10**200)
