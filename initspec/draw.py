@@ -57,7 +57,7 @@ class Draw:
     ``spread`` and ``reach`` are the standard scale and the largest magnitude, for range checks.
     """
 
-    kind: str  # "uniform", "normal" or "truncated_normal"
+    kind: str  # "uniform", "normal", "truncated_normal"; or "words": the words themselves
     factor: float
     lo: int = 0
     width: int = 0

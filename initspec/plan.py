@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .draw import Draw
@@ -13,11 +13,12 @@ from .layout import Geometry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Content", "FillPlan", "check_dtype"]
+__all__ = ["DTYPES", "Content", "Fill", "FillPlan", "check_dtype"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 _ALIASES = {"half": "float16", "single": "float32", "double": "float64", "bf16": "bfloat16"}
 _ALIASES |= {"f16": "float16", "f32": "float32", "f64": "float64"}
+Fill = Callable[["FillPlan", Any, str], None]
 
 
 class Content(Protocol):
@@ -28,13 +29,7 @@ class Content(Protocol):
         """``bits`` or ``rounded``."""
         ...
 
-    def write(
-        self,
-        plan: FillPlan,
-        out: NDArray[Any],
-        dtype: str,
-        fill: Callable[[FillPlan, Any, str], None],
-    ) -> None:
+    def write(self, plan: FillPlan, out: NDArray[Any], dtype: str, fill: Fill) -> None:
         """Write all values into ``out`` (any strides; uint16 for bfloat16).
 
         ``fill`` writes plans that are draws: `initspec.stream.fill`, or something faster.
@@ -45,12 +40,14 @@ class Content(Protocol):
 class FillPlan:
     """Geometry, content (a `Draw`, or a structured `Content`) and one key per named block.
 
-    A key is two 32-bit words; inside a transformation of JAX they may be traced.
+    A key is two 32-bit words; inside a transformation of JAX they may be traced. A draw may be a
+    box of a larger tensor: then ``origin`` says at which ``s, o, j`` it starts, j a multiple of 4.
     """
 
     geometry: Geometry
     content: Draw | Content
     keys: tuple[tuple[Any, Any], ...]
+    origin: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def draw(self) -> Draw | None:
@@ -74,7 +71,7 @@ class FillPlan:
 
     def with_keys(self, keys: tuple[tuple[Any, Any], ...]) -> FillPlan:
         """The same plan under other (for example traced) keys."""
-        return replace(self, keys=keys)
+        return FillPlan(self.geometry, self.content, keys, self.origin)
 
     def blocks(self, out: NDArray[Any]) -> Iterator[tuple[tuple[Any, Any], NDArray[Any]]]:
         """Each named block's key and its canonical view of ``out``: axes s, then o, then j."""

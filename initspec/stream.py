@@ -74,7 +74,7 @@ def name_words(name: str) -> tuple[int, int, int, int]:
     return _digest(name)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _digest(name: str) -> tuple[int, int, int, int]:
     digest = hashlib.blake2b(_encode(name), digest_size=16).digest()
     w0, w1, w2, w3 = struct.unpack("<4I", digest)
@@ -94,6 +94,8 @@ def _encode(name: str) -> bytes:
 
 def check_seed(seed: Any) -> int:
     """``seed`` as an int in ``[0, 2**64)``: all its bits count, and none is folded away."""
+    if type(seed) is int and 0 <= seed < 2**64:
+        return seed
     advice = "Seeds are integers; for a JAX key use init.bind('jax')(key, shape)."
     if isinstance(seed, (bool, np.bool_)):
         raise InitspecTypeError("seed", seed, "an integer in [0, 2**64)", advice)
@@ -127,13 +129,18 @@ def philox4x32(
 
 
 def words(
-    key: Key, counts: tuple[int, int, int], purpose: int = 0
+    key: Key,
+    counts: tuple[int, int, int],
+    purpose: int = 0,
+    origin: tuple[int, int, int] = (0, 0, 0),
 ) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """All words of a tensor with coordinates ``s, o, j`` in chunks, in canonical order.
 
     The word of ``(s, o, j)`` is ``philox4x32((j >> 2, o, s, purpose), key)[j & 3]``. Yields
     ``(start, chunk)``: the flat canonical position of the chunk's first word, and its words.
+    Coordinates count from ``origin``, whose j is a multiple of 4.
     """
+    s0, o0, j0 = origin
     _, outputs, inputs = counts
     rows, blocks = math.prod(counts[:2]), -(-inputs // 4)
     if not rows or not blocks:
@@ -144,7 +151,8 @@ def words(
         row_index = np.arange(row, min(row + height, rows), dtype=np.uint64)[:, None]
         for block in range(0, blocks, width):
             index = np.arange(block, min(block + width, blocks), dtype=np.uint64)[None, :]
-            four = _lanes(key, index, row_index % outputs, row_index // outputs, purpose)
+            s, o = row_index // outputs + s0, row_index % outputs + o0
+            four = _lanes(key, index + (j0 >> 2), o, s, purpose)
             yield row * inputs + 4 * block, four[:, : inputs - 4 * block].reshape(-1)
 
 
@@ -253,7 +261,10 @@ def _narrow(array: NDArray[np.float32], dtype: str) -> NDArray[Any]:
 
 
 def fill(plan: FillPlan, out: NDArray[Any], dtype: str) -> None:
-    """Write a plan's values into ``out`` (any strides; uint16 for bfloat16), in chunks."""
+    """Write a plan's values into ``out`` (any strides; uint16 for bfloat16), in chunks.
+
+    A draw of kind ``words`` gives the words themselves, with ``dtype`` uint32.
+    """
     from .draw import Draw  # noqa: PLC0415 (it needs `truncation` from here)
 
     draw = plan.content
@@ -262,9 +273,12 @@ def fill(plan: FillPlan, out: NDArray[Any], dtype: str) -> None:
         return
     for block_key, view in plan.blocks(out):
         target = view.flat  # canonical order, whatever the strides
-        for start, chunk in words(block_key, plan.geometry.counts, draw.purpose):
-            drawn = values(integers(draw, chunk), draw.factor, dtype)
-            target[start : start + drawn.size] = drawn
+        for start, chunk in words(block_key, plan.geometry.counts, draw.purpose, plan.origin):
+            target[start : start + chunk.size] = _drawn(draw, chunk, dtype)
+
+
+def _drawn(draw: Draw, u: NDArray[np.uint32], dtype: str) -> NDArray[Any]:
+    return u if draw.kind == "words" else values(integers(draw, u), draw.factor, dtype)
 
 
 def _load_table() -> NDArray[np.uint32]:

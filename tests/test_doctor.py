@@ -20,7 +20,7 @@ def only_numpy(monkeypatch):
     monkeypatch.setattr(registry, "FIRST_PARTY", {"numpy": registry.FIRST_PARTY["numpy"]})
     monkeypatch.setattr(registry, "offers", dict)
     monkeypatch.setattr(doctor, "_examine", lambda name, timeout: self_test.examine(name))
-    kernel = initspec_kernel.KernelInfo(True, "it is there", "kernel.so", "avx2", 2)
+    kernel = initspec_kernel.KernelInfo(True, "it is there", "kernel.so", "avx2", 2, ("avx2", "portable"))
     monkeypatch.setattr(initspec_kernel, "info", lambda: kernel)
 
 
@@ -113,3 +113,12 @@ def test_a_backend_that_raises_is_a_finding(report, monkeypatch):
     code, checks = report()
     assert code == 1
     assert "ZeroDivisionError: no device" in checks["numpy"]["detail"]
+
+
+def test_torchs_devices_are_listed_with_what_they_take(monkeypatch):
+    pytest.importorskip("torch")
+    from initspec_torch import device
+
+    monkeypatch.setattr(device, "devices", lambda: {"cuda:0": "triton (Triton 3)"})
+    found = self_test.examine("torch")
+    assert found["detail"].endswith("equal the reference; cuda:0: triton (Triton 3)")

@@ -3,8 +3,6 @@
 import itertools
 import math
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from hypothesis import strategies as st
 
 import initspec_kernel
 from initspec import stream
-from initspec.draw import normal_draw, truncated_draw, uniform_draw
-from initspec.errors import BackendError, InitspecValueError
+from initspec.draw import Draw, normal_draw, truncated_draw, uniform_draw
 from initspec.layout import Layout
 from initspec.plan import FillPlan
 from initspec_kernel import threads
@@ -43,6 +40,8 @@ LAYOUTS = {
     "(G O) I H W": (12, 2, 3, 3),
 }
 
+TABLE = initspec_kernel._TABLE
+
 needs_kernel = pytest.mark.usefixtures("native")
 
 
@@ -56,7 +55,7 @@ def native():
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch):
-    for name in ("INITSPEC_KERNEL", "INITSPEC_THREADS"):
+    for name in ("INITSPEC_KERNEL", "INITSPEC_ISA", "INITSPEC_THREADS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -80,10 +79,16 @@ def bits(array):
 
 
 def assert_equals_reference(plan, out, dtype, **options):
-    initspec_kernel.fill(plan, out, dtype, **options)
+    """On every instruction set of this machine, each forced."""
     expected = np.empty(out.shape, STORAGE[dtype])
     stream.fill(plan, expected, dtype)
-    np.testing.assert_array_equal(bits(out), bits(expected))
+    untouched = bits(out).copy()
+    for isa in initspec_kernel._kernel.ISAS:
+        bits(out)[...] = untouched
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("INITSPEC_ISA", isa)
+            initspec_kernel.fill(plan, out, dtype, **options)
+        np.testing.assert_array_equal(bits(out), bits(expected), err_msg=isa)
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -139,7 +144,7 @@ def test_float16_rounds_ties_to_even(native):
         for dtype, target in ((3, out), (1, exact)):
             box = (0, 1, 0, 1, 0, 8192)
             draw = (0, 0, 0, 2.0**exponent, -4096, 2**15, 0)
-            native.fill(target, 0, 0, dtype, *KEYS, *draw, stream.TABLE, box)
+            native.fill(target, 0, 0, dtype, *KEYS, *draw, TABLE, (0, 0, 0), box)
         np.testing.assert_array_equal(bits(out), bits(exact.astype("f4").astype("f2")))
 
 
@@ -183,13 +188,41 @@ def test_named_blocks_have_keys_of_their_own():
     assert len(np.unique(out)) == out.size
 
 
+@needs_kernel
+@pytest.mark.parametrize("pattern", ["SOI", "ISO"])
+def test_a_box_of_a_larger_tensor_by_its_origin(pattern):
+    whole = plan_for("SOI", (5, 9, 48), DRAWS["normal"])
+    large = np.empty((5, 9, 48), "f4")
+    stream.fill(whole, large, "float32")
+    geometry = Layout.parse(pattern).bind({"SOI": (3, 4, 30), "ISO": (30, 3, 4)}[pattern])
+    part = FillPlan(geometry, whole.content, whole.keys, (2, 5, 16))
+    out = blank(geometry.shape, "float32")
+    assert_equals_reference(part, out, "float32")
+    np.testing.assert_array_equal(geometry.canonical(out), large[2:, 5:, 16:46])
+
+
 # --- words --------------------------------------------------------------------------------------
 
 
 def words(native, view, key, box, purpose=0):
     """The words of a box but for their last bit: a uniform draw with factor 1, in float64."""
     kind = (0, 0, 0, 1.0, 0, 0, purpose)
-    native.fill(view, 1, 1, 1, *key, *kind, stream.TABLE, box)
+    native.fill(view, 1, 1, 1, *key, *kind, TABLE, (0, 0, 0), box)
+
+
+@needs_kernel
+@pytest.mark.parametrize("shape", [(3, 5, 7), (2, 40, 1), (1, 3, 700), (300, 2, 5)])
+@pytest.mark.parametrize("order", "CF")
+def test_raw_words(shape, order):
+    plan = FillPlan(Layout.parse("SOI").bind(shape), Draw("words", 1.0, purpose=1), (KEYS,))
+    out = np.empty(shape, np.uint32, order=order)
+    expected = np.concatenate([chunk for _, chunk in stream.words(KEYS, shape, 1)])
+    for isa in initspec_kernel._kernel.ISAS:
+        out[...] = 0
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("INITSPEC_ISA", isa)
+            initspec_kernel.fill(plan, out, "uint32")
+        np.testing.assert_array_equal(out.ravel(), expected, err_msg=isa)
 
 
 @needs_kernel
@@ -278,97 +311,6 @@ def test_threads_never_change_a_bit(order, workers):
     assert_equals_reference(plan, blank((611, 1003), "float32", order), "float32", threads=workers)
 
 
-def test_an_error_in_a_worker_reaches_the_caller():
-    done = []
-
-    def broken():
-        raise IndexError("from a worker")
-
-    with pytest.raises(IndexError, match="from a worker"):
-        threads.run([broken, *[lambda: done.append(1)] * 3], 1)
-    assert done == []
-
-
-def test_number_of_threads(monkeypatch):
-    assert threads.count(3) == 3
-    monkeypatch.setenv("INITSPEC_THREADS", "5")
-    assert threads.count() == 5
-    assert threads.count(2) == 2
-    for text in ("0", "-1", "two", "1.5"):
-        monkeypatch.setenv("INITSPEC_THREADS", text)
-        with pytest.raises(InitspecValueError, match=r"INITSPEC_THREADS: got .*; expected a whole"):
-            threads.count()
-    for number in (0, -1, 1.5, True):
-        with pytest.raises(InitspecValueError, match="threads: got"):
-            threads.count(number)
-
-
-@needs_kernel
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_threads_work_in_a_forked_child():
-    script = """
-import os, warnings
-import numpy as np, initspec_kernel
-from initspec.draw import normal_draw
-from initspec.layout import Layout
-from initspec.plan import FillPlan
-
-plan = FillPlan(Layout.parse("OI").bind((600, 1000)), normal_draw(1.0), ((1, 2),))
-parent, child = np.empty((2, 600, 1000), "f4")
-initspec_kernel.fill(plan, parent, "float32", threads=2)
-warnings.simplefilter("ignore")
-pid = os.fork()
-if pid == 0:
-    initspec_kernel.fill(plan, child, "float32", threads=2)
-    os._exit(0 if (parent == child).all() else 3)
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-"""
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-
-
-# --- which path is active -----------------------------------------------------------------------
-
-
-@needs_kernel
-def test_info_of_the_kernel(native, monkeypatch):
-    monkeypatch.setenv("INITSPEC_THREADS", "3")
-    found = initspec_kernel.info()
-    assert (found.active, found.path, found.isa) == (True, native.__file__, native.ISA)
-    assert found.threads == 3
-
-
-def test_the_kernel_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv("INITSPEC_KERNEL", "off")
-    assert not initspec_kernel.info().active
-    assert initspec_kernel.info().reason == "INITSPEC_KERNEL=off"
-    plan = plan_for("OI", (3, 5), DRAWS["normal"])
-    out, expected = np.empty((2, 3, 5), "f4")
-    initspec_kernel.fill(plan, out, "float32")
-    stream.fill(plan, expected, "float32")
-    np.testing.assert_array_equal(out, expected)
-
-
-def test_a_missing_kernel_is_never_silent(monkeypatch):
-    monkeypatch.setattr(initspec_kernel, "_kernel", None)
-    monkeypatch.setattr(initspec_kernel, "_problem", "no such file")
-    found = initspec_kernel.info()
-    assert not found.active
-    assert found.reason == "the compiled kernel is missing: no such file"
-    plan, out = plan_for("OI", (3, 5), DRAWS["normal"]), np.empty((3, 5), "f4")
-    initspec_kernel.fill(plan, out, "float32")
-    for mode in ("require",):
-        monkeypatch.setenv("INITSPEC_KERNEL", mode)
-        assert not initspec_kernel.info().active
-        with pytest.raises(BackendError, match="a compiled kernel; no such file"):
-            initspec_kernel.fill(plan, out, "float32")
-
-
-def test_an_unknown_mode_is_an_error(monkeypatch):
-    monkeypatch.setenv("INITSPEC_KERNEL", "requires")
-    with pytest.raises(InitspecValueError, match=r"INITSPEC_KERNEL: .*Did you mean 'require'\?"):
-        initspec_kernel.info()
-
-
 # --- bad arguments ------------------------------------------------------------------------------
 
 
@@ -387,7 +329,8 @@ def arguments(**changes):
         "offset": 0,
         "multiplier": 0,
         "purpose": 0,
-        "table": stream.TABLE,
+        "table": TABLE,
+        "origin": (0, 0, 0),
         "box": (0, 2, 0, 3, 0, 8),
     }
     assert changes.keys() <= given.keys()
@@ -412,10 +355,10 @@ BAD_VALUES = {
     ],
     "stack_axes": [-1, 3, 4, 2**40],
     "out_axes": [-1, 3, 2**31 - 1],
-    "dtype": [-1, 1, 2, 3, 4],
+    "dtype": [-1, 1, 2, 3, 4, 5],
     "key0": [-1, 2**32, 2**70],
     "key1": [-1, 2**32],
-    "kind": [-1, 3],
+    "kind": [-1, 3, 4],
     "lo": [-1, 2**32],
     "width": [-1, 2**32],
     "factor": [float("inf"), float("nan"), 1e39],
@@ -423,6 +366,7 @@ BAD_VALUES = {
     "multiplier": [-1, 2**32],
     "purpose": [-1, 2**32],
     "table": [b"", bytes(32767), bytes(32769)],
+    "origin": [(-1, 0, 0), (0, 2**32 - 2, 0), (2**32 - 1, 0, 0), (0, 0, 2**34 - 4), (0, 0, 2)],
     "box": [
         (0, 3, 0, 3, 0, 8),
         (0, 2, 0, 4, 0, 8),
@@ -437,6 +381,7 @@ BAD_TYPES = {name: [None, 1.0, "1"] for name in BAD_VALUES} | {
     "view": [None, 1, "text"],
     "table": [None, 1, "text"],
     "factor": ["1.0", None],
+    "origin": [None, [0, 0, 0], (0, 0), (0, 0, 4.0)],
     "box": [None, [0, 2, 0, 3, 0, 8], (0, 2), (0, 2, 0, 3, 0, 8.0)],
 }
 
@@ -449,7 +394,7 @@ def bad(cases):
 @pytest.mark.parametrize(("name", "value"), bad(BAD_VALUES))
 def test_values_out_of_range(native, name, value):
     given = arguments(**{name: value})
-    with pytest.raises(ValueError, match=r"must|range|match dtype|beyond the view|read-only"):
+    with pytest.raises(ValueError, match=r"must|range|match dtype|beyond|read-only|alone"):
         native.fill(*given)
     assert name == "view" or np.isnan(given[0]).all()
 
@@ -461,6 +406,15 @@ def test_wrong_types(native, name, value):
     with pytest.raises(TypeError, match=r"must|required|interpreted"):
         native.fill(*given)
     assert name == "view" or np.isnan(given[0]).all()
+
+
+@needs_kernel
+def test_words_are_no_floats(native):
+    for view, dtype, kind in [("f4", 4, 3), ("u4", 0, 0), ("i4", 4, 3), ("u4", 4, 0), ("f4", 0, 3)]:
+        given = arguments(view=np.zeros((2, 3, 8), view), dtype=dtype, kind=kind)
+        with pytest.raises(ValueError, match=r"does not match dtype|alone"):
+            native.fill(*given)
+        assert not given[0].any()
 
 
 @needs_kernel

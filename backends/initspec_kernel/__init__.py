@@ -2,15 +2,16 @@
 
 The kernel is optional and never silently absent: `info` tells which path is active and why.
 ``INITSPEC_KERNEL`` chooses: ``auto`` (default), ``off`` (NumPy reference), ``require``
-(an error when the kernel is missing). ``INITSPEC_THREADS`` bounds the threads.
+(an error when the kernel is missing). ``INITSPEC_ISA`` forces an instruction set, for tests and
+comparisons; without it the widest that the processor has is taken. ``INITSPEC_THREADS`` bounds the
+threads.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,20 +23,23 @@ from initspec.draw import Draw
 from initspec.errors import BackendError, InitspecValueError, did_you_mean
 
 from . import threads as _threads
+from .environment import variable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from initspec.plan import FillPlan
 
-__all__ = ["KernelInfo", "fill", "info"]
+__all__ = ["HUGE_FROM", "KernelInfo", "fill", "info", "key", "prefer_huge_pages"]
 
 _MODES = ("auto", "require", "off")
-_DTYPES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3}
-_KINDS = {"uniform": 0, "normal": 1, "truncated_normal": 2}
+_DTYPES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3, "uint32": 4}
+_KINDS = {"uniform": 0, "normal": 1, "truncated_normal": 2, "words": 3}
 _SHARED_FROM = 2**20  # bytes: a smaller tensor is done before a second thread has woken up
+HUGE_FROM = 2**22  # bytes of a tensor for which huge pages pay; NumPy has the same bound
 _BOXES_PER_THREAD = 4  # so that one slow core does not keep the others waiting
-_TABLE = np.ascontiguousarray(stream.TABLE, "<u4")
+# A row is one number: one load, and its parts lie where the kernel's arithmetic needs them.
+_TABLE = stream.TABLE[:, 0].astype(np.uint64) << np.uint64(32) | stream.TABLE[:, 1]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class KernelInfo:
     path: str | None
     isa: str
     threads: int
+    isas: tuple[str, ...] = ()  # all that INITSPEC_ISA may ask for here
 
 
 def info() -> KernelInfo:
@@ -58,40 +63,80 @@ def info() -> KernelInfo:
     if _kernel is None:
         return KernelInfo(False, f"the compiled kernel is missing: {_problem}", None, "numpy", 1)
     reason = "the compiled kernel is installed" if mode == "auto" else f"INITSPEC_KERNEL={mode}"
-    return KernelInfo(True, reason, path, _kernel.ISA, threads)
+    return KernelInfo(True, reason, path, _isa(_kernel), threads, _kernel.ISAS)
 
 
-def fill(plan: FillPlan, out: NDArray[Any], dtype: str, *, threads: int | None = None) -> None:
+def fill(
+    plan: FillPlan,
+    out: NDArray[Any],
+    dtype: str,
+    *,
+    threads: int | None = None,
+    most: int | None = None,
+) -> None:
     """Write a plan's values into ``out`` (any strides; uint16 for bfloat16).
 
-    The number of threads never changes a bit; ``threads=None`` takes the default, see `info`.
+    The number of threads never changes a bit; ``threads=None`` takes the default, see `info`, but
+    not more than ``most``.
     """
-    workers = _threads.count(threads)
-    native = _active()
+    asked = _threads.asked(threads)  # wrong numbers are refused for small tensors too
+    native, draw = _active(), plan.content
     if native is None:
         stream.fill(plan, out, dtype)
-    elif isinstance(plan.content, Draw):
-        if out.nbytes < _SHARED_FROM:
-            workers = 1
-        _threads.run(_calls(native, plan, plan.content, out, dtype, workers), workers)
+    elif not isinstance(draw, Draw):
+        draw.write(plan, out, dtype, partial(fill, threads=threads, most=most))
+    elif out.nbytes < _SHARED_FROM:
+        s, o, j = plan.geometry.counts
+        for start in _starts(plan, draw, out, dtype):
+            native.fill(*start, (0, s, 0, o, 0, j))
     else:
-        plan.content.write(plan, out, dtype, partial(fill, threads=threads))
+        workers = asked or _threads.cores()
+        workers = workers if most is None else min(workers, most)
+        _threads.run(_calls(native, plan, draw, out, dtype, workers), workers)
+
+
+def key(seed: int, name: str) -> stream.Key:
+    """`stream.key`, sooner: two words of the stream, where the name stands for coordinates."""
+    native = _active()
+    if native is None:
+        return stream.key(seed, name)
+    w0, w1, w2, w3 = stream.name_words(name)
+    words = np.empty(2, np.uint32)
+    draw = (_KINDS["words"], 0, 0, 1.0, 0, 0, w3)
+    start = (words, 0, 0, _DTYPES["uint32"], seed & stream.MASK, seed >> 32, *draw, _TABLE)
+    native.fill(*start, (w2, w1, 4 * w0), (0, 1, 0, 1, 0, 2))
+    k0, k1 = words.tolist()
+    return k0, k1
+
+
+def prefer_huge_pages(fresh: NDArray[Any]) -> None:
+    """Ask the system for huge pages under memory that nobody has written to yet.
+
+    Clearing small pages at their first touch would take longer than the draw. NumPy asks for its
+    own arrays by itself.
+    """
+    if _kernel is not None and fresh.nbytes >= HUGE_FROM:
+        _kernel.prefer_huge_pages(fresh)
+
+
+def _starts(plan: FillPlan, draw: Draw, out: NDArray[Any], dtype: str) -> Iterator[tuple[Any, ...]]:
+    """What the kernel needs for each named block, but for the box."""
+    stack, output = len(plan.geometry.stack), len(plan.geometry.output)
+    kind = (_KINDS[draw.kind], draw.lo, draw.width, draw.factor)
+    step = (draw.offset, draw.multiplier, draw.purpose)
+    for key, view in plan.blocks(out):
+        yield view, stack, output, _DTYPES[dtype], *key, *kind, *step, _TABLE, plan.origin
 
 
 def _calls(
     native: ModuleType, plan: FillPlan, draw: Draw, out: NDArray[Any], dtype: str, workers: int
 ) -> Iterator[Callable[[], None]]:
     """One call of the kernel for each box of each named block."""
-    geometry = plan.geometry
-    stack, output = len(geometry.stack), len(geometry.output)
     parts = 1 if workers == 1 else -(-workers * _BOXES_PER_THREAD // len(plan.keys))
-    kind = (_KINDS[draw.kind], draw.lo, draw.width, draw.factor)
-    step = (draw.offset, draw.multiplier, draw.purpose)
-    for key, view in plan.blocks(out):
+    for view, stack, output, *rest in _starts(plan, draw, out, dtype):
         widest = _widest(view, stack, output)
-        start = (view, stack, output, _DTYPES[dtype], *key, *kind, *step, _TABLE)
-        for box in _threads.boxes(geometry.counts, widest, parts):
-            yield partial(native.fill, *start, box)
+        for box in _threads.boxes(plan.geometry.counts, widest, parts):
+            yield partial(native.fill, view, stack, output, *rest, box)
 
 
 def _widest(view: NDArray[Any], stack: int, output: int) -> tuple[int, int, int]:
@@ -107,7 +152,25 @@ def _active() -> ModuleType | None:
     if _kernel is None and mode == "require":
         advice = "Install initspec where a C compiler is, or unset INITSPEC_KERNEL."
         raise BackendError("INITSPEC_KERNEL", mode, f"a compiled kernel; {_problem}", advice)
-    return None if mode == "off" else _kernel
+    if mode == "off" or _kernel is None:
+        return None
+    _use(_kernel, _isa(_kernel))
+    return _kernel
+
+
+def _isa(native: ModuleType) -> str:
+    """The instruction set that is asked for, else the widest."""
+    isas: tuple[str, ...] = native.ISAS
+    isa = variable("INITSPEC_ISA") or isas[0]
+    if isa not in isas:
+        expected = f"an instruction set of this processor and build: {', '.join(isas)}"
+        raise InitspecValueError("INITSPEC_ISA", isa, expected, did_you_mean(isa, isas))
+    return isa
+
+
+@lru_cache(maxsize=1)  # so the kernel is told only when the choice changes
+def _use(native: ModuleType, isa: str) -> None:
+    native.use(isa)
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -121,7 +184,7 @@ _kernel, _problem = _load()
 
 
 def _mode() -> str:
-    mode = os.environ.get("INITSPEC_KERNEL") or "auto"
+    mode = variable("INITSPEC_KERNEL") or "auto"
     if mode not in _MODES:
         expected = f"one of {', '.join(_MODES)}"
         raise InitspecValueError("INITSPEC_KERNEL", mode, expected, did_you_mean(mode, _MODES))

@@ -1,20 +1,30 @@
 /* The Python face of the kernel: one function, `fill`, which checks everything and then writes. */
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#include <sys/mman.h>
+#endif
+
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <float.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "fill.h"
+#include "isa.h"
 
-/* The instance that every compiler can make. */
-static void fill_portable(const Job *job) { fill_box(job); }
+enum { KEEP_GIL_BELOW = 4096 }; /* values: less work than a switch of threads */
+
+/* The instances that run here, best first, and the one in use. */
+static const Isa *usable, *isa;
 
 /* ---- arguments --------------------------------------------------------------------------- */
 
 typedef struct {
     PyObject *view;
     int stack_axes, out_axes;
-    int64_t box[2 * COORDINATES];
+    int64_t origin[COORDINATES], box[2 * COORDINATES];
     Py_buffer table;
 } Arguments;
 
@@ -55,49 +65,60 @@ static int convert_i32(PyObject *given, void *to)
     return 1;
 }
 
-static int convert_box(PyObject *given, void *to)
+static int integers(PyObject *given, int count, int64_t *to, const char *message)
 {
-    int64_t *box = to;
-    if (!PyTuple_Check(given) || PyTuple_Size(given) != 2 * COORDINATES) {
-        PyErr_SetString(PyExc_TypeError, "box must be a tuple (s0, s1, o0, o1, j0, j1)");
+    if (!PyTuple_Check(given) || PyTuple_Size(given) != count) {
+        PyErr_SetString(PyExc_TypeError, message);
         return 0;
     }
-    for (int k = 0; k < 2 * COORDINATES; k++)
-        if (!integer(PyTuple_GetItem(given, k), 0, INT64_MAX, &box[k]))
+    for (int k = 0; k < count; k++)
+        if (!integer(PyTuple_GetItem(given, k), 0, INT64_MAX, &to[k]))
             return 0;
     return 1;
+}
+
+static int convert_origin(PyObject *given, void *to)
+{
+    return integers(given, COORDINATES, to, "origin must be a tuple (s, o, j)");
+}
+
+static int convert_box(PyObject *given, void *to)
+{
+    return integers(given, 2 * COORDINATES, to, "box must be a tuple (s0, s1, o0, o1, j0, j1)");
 }
 
 static int parse(PyObject *args, Arguments *a, Job *job)
 {
     return PyArg_ParseTuple(
-        args, "OO&O&O&O&O&O&O&O&dO&O&O&y*O&:fill", &a->view, convert_i32, &a->stack_axes,
+        args, "OO&O&O&O&O&O&O&O&dO&O&O&y*O&O&:fill", &a->view, convert_i32, &a->stack_axes,
         convert_i32, &a->out_axes, convert_i32, &job->dtype, convert_u32, &job->key0, convert_u32,
         &job->key1, convert_i32, &job->kind, convert_u32, &job->lo, convert_u32, &job->width,
         &job->factor, convert_i32, &job->offset, convert_u32, &job->multiplier, convert_u32,
-        &job->purpose, &a->table, convert_box, a->box);
+        &job->purpose, &a->table, convert_origin, a->origin, convert_box, a->box);
 }
 
 static int check_draw(const Arguments *a, Job *job)
 {
-    if (job->dtype < FLOAT32 || job->dtype > FLOAT16)
-        return refuse("dtype must be 0, 1, 2 or 3");
-    if (job->kind < UNIFORM || job->kind > TRUNCATED_NORMAL)
-        return refuse("kind must be 0, 1 or 2");
+    if (job->dtype < FLOAT32 || job->dtype > UINT32)
+        return refuse("dtype must be 0, 1, 2, 3 or 4");
+    if (job->kind < UNIFORM || job->kind > WORDS)
+        return refuse("kind must be 0, 1, 2 or 3");
+    if ((job->kind == WORDS) != (job->dtype == UINT32))
+        return refuse("kind 3, words, goes with dtype 4, unsigned integers, alone");
     if ((uint64_t)job->lo + job->width > (uint64_t)UINT32_MAX + 1)
         return refuse("lo + width must be at most 2**32");
     if (!isfinite(job->factor) || (job->dtype != FLOAT64 && fabs(job->factor) > FLT_MAX))
         return refuse("factor must be finite in the precision of the draw");
     if (a->table.len != TABLE_BYTES)
-        return refuse("table must hold 4096 x 2 words of 32 bits");
+        return refuse("table must hold 4096 numbers of 64 bits");
     job->table = a->table.buf;
     return 1;
 }
 
 static int check_format(const Py_buffer *view, int dtype)
 {
-    static const char *const codes[] = {"f", "d", "H", "eH"};
-    static const Py_ssize_t sizes[] = {4, 8, 2, 2};
+    static const char *const codes[] = {"f", "d", "H", "eH", "IL"};
+    static const Py_ssize_t sizes[] = {4, 8, 2, 2, 4};
     const uint16_t one = 1;
     const char native = *(const unsigned char *)&one ? '<' : '>', *format = view->format;
     if (format && (*format == '@' || *format == '=' || *format == native))
@@ -133,8 +154,11 @@ static int gather(const Py_buffer *view, int first, int last, int64_t limit, Coo
     return 1;
 }
 
-static int check_box(const int64_t *box, Coordinate *c)
+static int check_box(int64_t origin, const int64_t *box, int64_t limit, Coordinate *c)
 {
+    if (origin > limit - c->extent)
+        return refuse("origin and view reach beyond what a coordinate can count");
+    c->origin = origin;
     c->begin = box[0];
     c->end = box[1];
     return c->begin <= c->end && c->end <= c->extent ? 1 : refuse("box reaches beyond the view");
@@ -146,30 +170,34 @@ static int check_view(const Arguments *a, const Py_buffer *view, Job *job)
     const int ndim = view->ndim, first = a->stack_axes, second = a->out_axes;
     if (ndim > MAX_AXES || first < 0 || second < 0 || first > ndim || second > ndim - first)
         return refuse("stack_axes and out_axes must be axes of the view");
-    if (a->box[2 * IN] % LANES)
-        return refuse("box must start at a multiple of 4 along j");
+    if (a->origin[IN] % LANES || a->box[2 * IN] % LANES)
+        return refuse("origin and box must start at multiples of 4 along j");
     job->data = view->buf;
     return check_format(view, job->dtype) &&
            gather(view, 0, first, words, &job->at[STACK]) &&
            gather(view, first, first + second, words, &job->at[OUT]) &&
            gather(view, first + second, ndim, LANES * words, &job->at[IN]) &&
-           check_box(a->box + 2 * STACK, &job->at[STACK]) &&
-           check_box(a->box + 2 * OUT, &job->at[OUT]) && check_box(a->box + 2 * IN, &job->at[IN]);
+           check_box(a->origin[STACK], a->box + 2 * STACK, words, &job->at[STACK]) &&
+           check_box(a->origin[OUT], a->box + 2 * OUT, words, &job->at[OUT]) &&
+           check_box(a->origin[IN], a->box + 2 * IN, LANES * words, &job->at[IN]);
 }
 
 static void run(const Job *job)
 {
+    const Isa *const instance = isa; /* another thread may choose another one meanwhile */
     int64_t values = 1;
-    for (int which = STACK; which < COORDINATES; which++)
-        values *= least(job->at[which].end - job->at[which].begin, KEEP_GIL_BELOW);
+    for (int which = STACK; which < COORDINATES; which++) {
+        const int64_t size = job->at[which].end - job->at[which].begin;
+        values *= size < KEEP_GIL_BELOW ? size : KEEP_GIL_BELOW;
+    }
     if (values == 0)
         return;
     if (values < KEEP_GIL_BELOW) {
-        fill_portable(job);
+        instance->fill(job);
         return;
     }
     Py_BEGIN_ALLOW_THREADS
-    fill_portable(job);
+    instance->fill(job);
     Py_END_ALLOW_THREADS
 }
 
@@ -193,20 +221,82 @@ static PyObject *fill(PyObject *Py_UNUSED(module), PyObject *args)
     return done ? Py_NewRef(Py_None) : NULL;
 }
 
-static int add_constants(PyObject *module)
+static PyObject *use(PyObject *Py_UNUSED(module), PyObject *name)
 {
-    return PyModule_AddStringConstant(module, "ISA", "portable");
+    const char *wanted = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (!wanted)
+        return NULL;
+    for (const Isa *each = usable; each->name; each++)
+        if (strcmp(each->name, wanted) == 0) {
+            isa = each;
+            return Py_NewRef(Py_None);
+        }
+    refuse("no such instruction set here: see ISAS");
+    return NULL;
+}
+
+/* Fresh memory costs more than the draw that fills it: the system clears it page by page, at the
+ * first touch. With pages of 2 MiB there are few of them. Only advice, so failure is no error. */
+static PyObject *prefer_huge_pages(PyObject *Py_UNUSED(module), PyObject *memory)
+{
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t page = (uintptr_t)1 << 21;
+    Py_buffer view;
+    if (PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE | PyBUF_WRITABLE) < 0)
+        return NULL;
+    const uintptr_t begin = ((uintptr_t)view.buf + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)view.buf + (uintptr_t)view.len) / page * page;
+    if (end > begin)
+        (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+    PyBuffer_Release(&view);
+#else
+    (void)memory;
+#endif
+    return Py_NewRef(Py_None);
+}
+
+#if !defined(_WIN32)
+static PyObject *environment(PyObject *Py_UNUSED(module), PyObject *name)
+{
+    const char *const wanted = PyUnicode_AsUTF8AndSize(name, NULL);
+    if (!wanted)
+        return NULL;
+    const char *const found = getenv(wanted);
+    return found ? PyUnicode_DecodeFSDefault(found) : Py_NewRef(Py_None);
+}
+#endif
+
+/* ISAS: the names of the instruction sets that run here, best first; the best is in use. */
+static int add_names(PyObject *module)
+{
+    Py_ssize_t count = 0;
+    isa = usable = isa_usable();
+    while (usable[count].name)
+        count++;
+    PyObject *names = PyTuple_New(count);
+    for (Py_ssize_t k = 0; names && k < count; k++)
+        if (PyTuple_SetItem(names, k, PyUnicode_FromString(usable[k].name)) < 0)
+            Py_CLEAR(names);
+    const int failed = names ? PyModule_AddObjectRef(module, "ISAS", names) : -1;
+    Py_XDECREF(names);
+    return failed;
 }
 
 static PyMethodDef methods[] = {
     {"fill", fill, METH_VARARGS,
      "fill(view, stack_axes, out_axes, dtype, key0, key1, kind, lo, width, factor, offset,\n"
-     "     multiplier, purpose, table, box)\n--\n\n"
+     "     multiplier, purpose, table, origin, box)\n--\n\n"
      "Write the values of a box of coordinates into a strided buffer in canonical axis order."},
+    {"prefer_huge_pages", prefer_huge_pages, METH_O,
+     "prefer_huge_pages(memory)\n--\n\nAdvice for memory that nobody has written to yet."},
+    {"use", use, METH_O, "use(isa)\n--\n\nChoose one of ISAS."},
+#if !defined(_WIN32)
+    {"getenv", environment, METH_O, "getenv(name)\n--\n\nA variable of the environment, or None."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_constants}, {0, NULL}};
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, add_names}, {0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, .m_name = "_kernel", .m_methods = methods, .m_slots = slots};

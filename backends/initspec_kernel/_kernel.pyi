@@ -1,6 +1,6 @@
 from typing_extensions import Buffer
 
-ISA: str
+ISAS: tuple[str, ...]
 
 def fill(
     view: Buffer,
@@ -17,6 +17,10 @@ def fill(
     multiplier: int,
     purpose: int,
     table: Buffer,
+    origin: tuple[int, int, int],
     box: tuple[int, int, int, int, int, int],
     /,
 ) -> None: ...
+def getenv(name: str, /) -> str | None: ...
+def use(isa: str, /) -> None: ...
+def prefer_huge_pages(memory: Buffer, /) -> None: ...

@@ -1,73 +1,33 @@
 /* The stream of initspec, filled into memory: docs/spec.md in C. It knows nothing of Python.
  *
  * Up to the last two roundings everything is integer arithmetic, so the bits do not depend on the
- * machine. The work goes tile by tile over small arrays on the stack, one simple loop per step,
- * which is what compilers vectorise: words (Philox), steps in fixed point, conversion and store.
+ * machine. The work goes tile by tile over small arrays on the stack: words (Philox), steps in
+ * fixed point, conversion and store. The first two are written in the operations of `vector.h`; the
+ * rest are loops that compilers vectorise.
  *
- * Reading order: arithmetic, coordinates, tiles, loops. `fill_box` is the entry.
+ * Included once for each instruction set, with FILL as the name of the function to define, which is
+ * the entry, at the end. Reading order: arithmetic, coordinates, tiles, loops.
  */
-#ifndef INITSPEC_FILL_H
-#define INITSPEC_FILL_H
-
 #include <float.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
+
+#include "job.h"
+#include "vector.h"
 
 /* x87 would round twice. Such a build fails, and the reference in NumPy takes over. */
 _Static_assert(FLT_EVAL_METHOD == 0, "float expressions must be evaluated as float");
 
-/* Everything below `fill_box` is inlined into it, so that a second instance of it, compiled for
- * another instruction set, is the whole of the work and not a call into portable code. */
-#if defined(_MSC_VER)
-#define INLINE static __forceinline
-#else
-#define INLINE static inline __attribute__((always_inline))
-#endif
+enum { ROUNDS = 10 };                         /* of Philox */
+enum { GROUPS = WIDTH == 8 ? 4 : 3 };         /* registers in flight: hide latency, do not spill */
+enum { WHOLE = 2 * GROUPS * WIDTH };          /* tiles are made in multiples of so many blocks */
+enum { TILE = 128 / WHOLE * WHOLE };          /* at most: 2 KiB of words */
+enum { CHUNK = 16 };                          /* coordinates that are written at once */
+enum { STRETCH = 32 * TILE };                 /* along rows: four rows of it stay in cache */
 
-enum { STACK, OUT, IN, COORDINATES };             /* s, o, j */
-enum { FLOAT32, FLOAT64, BFLOAT16, FLOAT16 };     /* dtype */
-enum { UNIFORM, NORMAL, TRUNCATED_NORMAL };       /* kind */
-enum { MAX_AXES = 64 };
-enum { LANES = 4 };                               /* words per Philox block */
-enum { TILE = 128 };                              /* blocks in flight: 2 KiB of words */
-enum { STRETCH = 32 * TILE };                     /* along rows: four rows of it stay in cache */
-enum { ENOUGH = 8 };                              /* items that keep a vector register busy */
-enum { TABLE_BYTES = 32 * 128 * 8 };
-enum { KEEP_GIL_BELOW = 4096 };                   /* values: less work than a switch of threads */
-
-typedef struct {
-    int64_t size;
-    ptrdiff_t stride;
-} Axis;
-
-/* One of s, o, j: a mixed-radix number whose digits are axes, outermost first. */
-typedef struct {
-    int64_t extent, begin, end;
-    int count;
-    Axis axes[MAX_AXES];
-} Coordinate;
-
-typedef struct {
-    uint32_t key0, key1, purpose;
-    uint32_t lo, width, multiplier;
-    int32_t offset;
-    int dtype, kind;
-    double factor;
-    const unsigned char *table;
-    char *data;
-    Coordinate at[COORDINATES];
-} Job;
+static const unsigned char SIZES[] = {4, 8, 2, 2, 4}; /* bytes, by dtype */
 
 /* ---- arithmetic -------------------------------------------------------------------------- */
 
 INLINE uint32_t mulhi(uint32_t a, uint32_t b) { return (uint32_t)(((uint64_t)a * b) >> 32); }
-
-/* The table is little-endian everywhere; compilers know this as one load. */
-INLINE uint32_t load32(const unsigned char *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 INLINE uint32_t float_bits(int32_t z, float factor)
 {
@@ -120,69 +80,118 @@ INLINE ptrdiff_t locate(const Coordinate *c, int64_t index, int64_t *run)
 
 /* ---- tiles ------------------------------------------------------------------------------- */
 
-/* Words of `count` blocks from coordinates `at` on (j counted in blocks), along one of them. */
-INLINE void tile_words(const Job *job, const int64_t at[COORDINATES], int along, int count,
-                       uint32_t words[LANES][TILE])
+/* Coordinates of the blocks of a tile; j counts blocks. */
+typedef struct {
+    uint32_t at[COORDINATES][TILE + CHUNK];
+} Blocks;
+
+/* The two keys of every round, in all lanes. */
+typedef struct {
+    V at[ROUNDS][2];
+} Keys;
+
+INLINE void schedule(const Job *job, Keys *keys)
 {
-    const uint32_t s = (uint32_t)at[STACK], o = (uint32_t)at[OUT], j = (uint32_t)at[IN];
-    const uint32_t step_s = along == STACK, step_o = along == OUT, step_j = along == IN;
-    for (uint32_t i = 0; i < (uint32_t)count; i++) {
-        uint32_t x0 = j + i * step_j, x1 = o + i * step_o, x2 = s + i * step_s, x3 = job->purpose;
-        uint32_t k0 = job->key0, k1 = job->key1;
-        for (int round = 0; round < 10; round++) {
-            const uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
-            x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
-            x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
-            x1 = (uint32_t)p1;
-            x3 = (uint32_t)p0;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
-        }
-        words[0][i] = x0;
-        words[1][i] = x1;
-        words[2][i] = x2;
-        words[3][i] = x3;
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        keys->at[round][0] = every(job->key0 + round * 0x9E3779B9u);
+        keys->at[round][1] = every(job->key1 + round * 0xBB67AE85u);
     }
+}
+
+/* Philox4x32-10 of GROUPS registers of blocks, in place. */
+INLINE void philox(const Keys *keys, V x0[GROUPS], V x1[GROUPS], V x2[GROUPS], V x3[GROUPS])
+{
+    const V m0 = every(0xD2511F53u), m1 = every(0xCD9E8D57u);
+    for (int round = 0; round < ROUNDS; round++)
+        for (int g = 0; g < GROUPS; g++) {
+            const V p0 = MULTIPLY(m0, x0[g]), p1 = MULTIPLY(m1, x2[g]);
+            x0[g] = p1 >> 32 ^ x1[g] ^ keys->at[round][0];
+            x1[g] = p1;
+            x2[g] = p0 >> 32 ^ x3[g] ^ keys->at[round][1];
+            x3[g] = p0;
+        }
+}
+
+/* The words of `count` blocks, rounded up to whole registers. Either the four of a block are
+ * neighbours, or each lane has a row of TILE words of its own. */
+INLINE void tile_words(const Job *job, const Keys *keys, const Blocks *blocks, int count,
+                       int neighbours, uint32_t words[LANES * TILE])
+{
+    for (int i = 0; i < count; i += GROUPS * WIDTH) {
+        V x[LANES][GROUPS];
+        for (int g = 0; g < GROUPS; g++) {
+            x[0][g] = spread(blocks->at[IN] + i + g * WIDTH);
+            x[1][g] = spread(blocks->at[OUT] + i + g * WIDTH);
+            x[2][g] = spread(blocks->at[STACK] + i + g * WIDTH);
+            x[3][g] = every(job->purpose);
+        }
+        philox(keys, x[0], x[1], x[2], x[3]);
+        for (int g = 0; neighbours && g < GROUPS; g++) {
+            const V low = every(UINT32_MAX);
+            const V first = (x[0][g] & low) | x[1][g] << 32;
+            const V second = (x[2][g] & low) | x[3][g] << 32;
+            uint32_t *const to = words + LANES * (i + g * WIDTH);
+            store(to, zip_first(first, second));
+            store(to + 2 * WIDTH, zip_last(first, second));
+        }
+        for (int lane = 0; !neighbours && lane < LANES; lane++) {
+            uint32_t *const to = words + lane * TILE + i;
+            for (int g = 0; g + 1 < GROUPS; g += 2)
+                store(to + g * WIDTH, lower_halves(x[lane][g], x[lane][g + 1]));
+            if (GROUPS % 2)
+                store_lower(to + (GROUPS - 1) * WIDTH, x[lane][GROUPS - 1]);
+        }
+    }
+}
+
+INLINE uint64_t row_of(const char *table, uint64_t bits)
+{
+    uint64_t row;
+    KEEP_SCALAR(bits);
+    memcpy(&row, table + sizeof row * ((bits >> 45) - (1022 << 7)), sizeof row);
+    return row;
+}
+
+/* |z| of WIDTH values, in the upper halves: c0 - (t * (c1 - (t * c2 >> 32)) >> 32). */
+INLINE V quadratic(const char *table, const uint64_t *bits)
+{
+#define ROW(bits) row_of(table, bits)
+    const V row = EACH(ROW, bits), t = load(bits) >> 13;
+    const V slope = (row >> 11 & every(0x1ffffe)) - (MULTIPLY(t, row & every(0xfff)) >> 32);
+    return minus(row, MULTIPLY(t, slope));
 }
 
 /* Normal quantiles of words in units of 2**-28, in place; the sign is the sign of the word.
  *
  * w = ~((u ^ sign) << 1) is odd, and w / 2**33 is the upper tail probability. As a double, w / 2 is
  * exact, and its bits hold all we look for: the exponent is the octave, the next seven bits count
- * rows in it, what follows is t. Every compiler can vectorise that, unlike a count of zeros. Three
- * loops, because only the middle one, the look-up, has to go value by value. */
-INLINE void tile_normal(const unsigned char *table, uint32_t *words, int count)
+ * rows in it, what follows is t. That takes no count of zeros, which many machines lack. */
+INLINE void tile_normal(const char *table, uint32_t *words, int count)
 {
-    double half[TILE];
-    uint32_t t[TILE], c0[TILE], packed[TILE];
-    for (int i = 0; i < count; i++)
-        half[i] = 0.5 + (int32_t)(words[i] ^ (0u - (words[i] >> 31)) ^ 0x7fffffff);
+    _Alignas(64) uint64_t bits[LANES * TILE];
     for (int i = 0; i < count; i++) {
-        uint64_t bits;
-        memcpy(&bits, &half[i], sizeof bits);
-        const unsigned char *row = table + 8 * ((bits >> 45) - (1022 << 7));
-        t[i] = (uint32_t)(bits >> 13);
-        c0[i] = load32(row);
-        packed[i] = load32(row + 4);
+        const double half = 0.5 + (int32_t)(words[i] ^ (0u - (words[i] >> 31)) ^ 0x7fffffff);
+        memcpy(&bits[i], &half, sizeof half);
     }
-    for (int i = 0; i < count; i++) {
-        const uint32_t sign = 0u - (words[i] >> 31);
-        const uint32_t c1 = packed[i] >> 12 << 1, c2 = packed[i] & 0xfff;
-        const uint32_t z = c0[i] - mulhi(t[i], c1 - mulhi(t[i], c2));
-        words[i] = (z ^ sign) - sign;
+    for (int i = 0; i < count; i += 2 * WIDTH) {
+        const V first = quadratic(table, bits + i), second = quadratic(table, bits + i + WIDTH);
+        const V sign = signs(load_words(words + i));
+        store(words + i, minus(upper_halves(first, second) ^ sign, sign));
     }
 }
 
-/* From words to signed fixed point, in place; `count` is at most TILE. */
+/* From words to signed fixed point, in place; `count` is a multiple of 2 * WIDTH. */
 INLINE void tile_steps(const Job *job, uint32_t *words, int count)
 {
     if (job->kind == UNIFORM)
         for (int i = 0; i < count; i++)
             words[i] |= 1;
     if (job->kind == TRUNCATED_NORMAL)
-        for (int i = 0; i < count; i++)
-            words[i] = (job->lo + mulhi(words[i], job->width)) ^ 0x80000000u;
-    if (job->kind != UNIFORM)
+        for (int i = 0; i < count; i += 2 * WIDTH) {
+            const V share = multiply_high(load_words(words + i), every(job->width));
+            store(words + i, plus(share, pairs(job->lo ^ 0x80000000u)));
+        }
+    if (job->kind == NORMAL || job->kind == TRUNCATED_NORMAL)
         tile_normal(job->table, words, count);
     if (job->multiplier != 0)
         for (int i = 0; i < count; i++) {
@@ -191,55 +200,59 @@ INLINE void tile_steps(const Job *job, uint32_t *words, int count)
         }
 }
 
-/* One loop per dtype. `memcpy`, because a caller's buffer need not be aligned. */
-#define DEFINE_STORE(NAME, TYPE, VALUE)                                                          \
-    INLINE void store_##NAME(char *to, ptrdiff_t stride, const uint32_t *z, int count,           \
-                             double factor)                                                      \
-    {                                                                                            \
-        const float factor32 = (float)factor;                                                    \
-        (void)factor32;                                                                          \
-        for (int i = 0; i < count; i++) {                                                        \
-            const TYPE value = VALUE;                                                            \
-            memcpy(to + i * stride, &value, sizeof value);                                       \
-        }                                                                                        \
-    }
-DEFINE_STORE(float32, uint32_t, float_bits((int32_t)z[i], factor32))
-DEFINE_STORE(float64, double, (double)(int32_t)z[i] * factor)
-DEFINE_STORE(bfloat16, uint16_t, bfloat16_bits(float_bits((int32_t)z[i], factor32)))
-DEFINE_STORE(float16, uint16_t, float16_bits(float_bits((int32_t)z[i], factor32)))
-
-/* A stride that the compiler knows makes a vector store. */
-#define STORE(NAME, BYTES)                                                                       \
-    if (stride == (BYTES))                                                                       \
-        store_##NAME(to, (BYTES), z, count, job->factor);                                        \
-    else                                                                                         \
-        store_##NAME(to, stride, z, count, job->factor);
-
-INLINE void store_run(const Job *job, char *to, ptrdiff_t stride, const uint32_t *z, int count)
+/* From fixed point to the values of the dtype, side by side. */
+INLINE void tile_values(const Job *job, const uint32_t *z, int count, void *to)
 {
-    if (job->dtype == FLOAT32) {
-        STORE(float32, 4)
-    } else if (job->dtype == FLOAT64) {
-        STORE(float64, 8)
-    } else if (job->dtype == BFLOAT16) {
-        STORE(bfloat16, 2)
-    } else {
-        STORE(float16, 2)
-    }
+    const float factor = (float)job->factor;
+    uint16_t *const bits16 = to;
+    uint32_t *const bits32 = to;
+    double *const float64 = to;
+    if (job->dtype == FLOAT32)
+        for (int i = 0; i < count; i++)
+            bits32[i] = float_bits((int32_t)z[i], factor);
+    else if (job->dtype == FLOAT64)
+        for (int i = 0; i < count; i++)
+            float64[i] = (double)(int32_t)z[i] * job->factor;
+    else if (job->dtype == BFLOAT16)
+        for (int i = 0; i < count; i++)
+            bits16[i] = bfloat16_bits(float_bits((int32_t)z[i], factor));
+    else if (job->dtype == FLOAT16)
+        for (int i = 0; i < count; i++)
+            bits16[i] = float16_bits(float_bits((int32_t)z[i], factor));
+    else
+        memcpy(to, z, (size_t)count * sizeof *z);
+}
+
+/* One move for each size. `memcpy`, because a caller's buffer need not be aligned. */
+#define MOVE(BYTES)                                                                              \
+    for (int i = 0; i < count; i++)                                                              \
+        memcpy(to + i * stride, from + i * (BYTES), BYTES);
+
+INLINE void move(char *to, ptrdiff_t stride, const char *from, int bytes, int count)
+{
+    if (stride == bytes)
+        memcpy(to, from, (size_t)count * (size_t)bytes);
+    else if (bytes == 2)
+        MOVE(2)
+    else if (bytes == 4)
+        MOVE(4)
+    else
+        MOVE(8)
 }
 
 /* Store `count` values along a coordinate from `index` on, run by run. */
-INLINE void store_along(const Job *job, int along, int64_t index, char *base, const uint32_t *z,
+INLINE void store_along(const Job *job, int along, int64_t index, char *base, const char *values,
                         int count)
 {
+    const int bytes = SIZES[job->dtype];
     const Coordinate *c = &job->at[along];
     while (count > 0) {
         int64_t run;
         char *to = base + locate(c, index, &run);
         const int n = run < count ? (int)run : count;
-        store_run(job, to, c->axes[c->count - 1].stride, z, n);
+        move(to, c->axes[c->count - 1].stride, values, bytes, n);
         index += n;
-        z += n;
+        values += n * bytes;
         count -= n;
     }
 }
@@ -248,93 +261,165 @@ INLINE void store_along(const Job *job, int along, int64_t index, char *base, co
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* j is the fast one in memory: tiles run over blocks, four lanes are neighbours. */
-INLINE void fill_along_in(const Job *job, char *base, int64_t at[COORDINATES])
+/* The blocks of a box in the order in which they are made: the fast coordinate runs first. */
+typedef struct {
+    int slow, middle, fast; /* which coordinates these are */
+    int64_t origin[COORDINATES], begin[COORDINATES], end[COORDINATES]; /* j counts blocks here */
+} Walk;
+
+typedef struct {
+    int64_t slow, middle, fast;
+} Place;
+
+/* How many blocks from a place on, at most `room`, differ in the fast coordinate alone; the place
+ * moves behind them. */
+INLINE int advance(const Walk *walk, Place *place, int room)
 {
-    uint32_t words[LANES][TILE], row[LANES * TILE];
+    const int64_t left = walk->end[walk->fast] - place->fast;
+    if (left > room) {
+        place->fast += room;
+        return room;
+    }
+    place->fast = walk->begin[walk->fast];
+    if (++place->middle == walk->end[walk->middle]) {
+        place->middle = walk->begin[walk->middle];
+        place->slow++;
+    }
+    return (int)left;
+}
+
+/* Consecutive coordinates, or one again and again, in whole chunks: there is room behind. */
+INLINE void ramp(uint32_t *to, int count, int64_t first, uint32_t step)
+{
+    const uint32_t value = (uint32_t)first;
+    for (int i = 0; i < count; i += CHUNK)
+        for (uint32_t k = 0; k < CHUNK; k++)
+            to[i + (int)k] = value + step * ((uint32_t)i + k);
+}
+
+INLINE int collect(const Walk *walk, Place *place, Blocks *blocks)
+{
+    const int64_t row = walk->end[walk->fast] - walk->begin[walk->fast];
+    int count = 0;
+    while (count + (row > TILE / 2 ? 1 : row) <= TILE && place->slow < walk->end[walk->slow]) {
+        const Place from = *place;
+        const int run = advance(walk, place, TILE - count);
+        ramp(blocks->at[walk->slow] + count, run, walk->origin[walk->slow] + from.slow, 0);
+        ramp(blocks->at[walk->middle] + count, run, walk->origin[walk->middle] + from.middle, 0);
+        ramp(blocks->at[walk->fast] + count, run, walk->origin[walk->fast] + from.fast, 1);
+        count += run;
+    }
+    return count;
+}
+
+/* A run of blocks along j: the four values of each are neighbours. */
+INLINE void store_neighbours(const Job *job, const Walk *walk, const Place *from, int count,
+                             const char *values)
+{
     const Coordinate *in = &job->at[IN];
-    for (int64_t j = in->begin; j < in->end; j += LANES * TILE) {
-        const int values = (int)least(in->end - j, LANES * TILE);
-        const int blocks = (values + LANES - 1) / LANES;
-        at[IN] = j / LANES;
-        tile_words(job, at, IN, blocks, words);
-        for (int lane = 0; lane < LANES; lane++)
-            tile_steps(job, words[lane], blocks);
-        for (int i = 0; i < blocks; i++)
-            for (int lane = 0; lane < LANES; lane++)
-                row[LANES * i + lane] = words[lane][i];
-        store_along(job, IN, j, base, row, values);
+    const int64_t j = from->fast * LANES;
+    int64_t run;
+    char *base = job->data + locate(&job->at[walk->slow], from->slow, &run) +
+                 locate(&job->at[walk->middle], from->middle, &run);
+    store_along(job, IN, j, base, values, (int)least((int64_t)LANES * count, in->end - j));
+}
+
+/* A run of blocks along o (or s): the four lanes are four rows of memory. */
+INLINE void store_rows(const Job *job, const Walk *walk, const Place *from, int count,
+                       const char *values)
+{
+    const Coordinate *in = &job->at[IN];
+    int64_t run, j = from->middle * LANES;
+    char *base = job->data + locate(&job->at[walk->slow], from->slow, &run);
+    for (int lane = 0; lane < LANES && j < in->end; lane++, j++)
+        store_along(job, walk->fast, from->fast, base + locate(in, j, &run),
+                    values + lane * TILE * SIZES[job->dtype], count);
+}
+
+INLINE void store_tile(const Job *job, const Walk *walk, Place *place, int count,
+                       const char *values)
+{
+    const int size = SIZES[job->dtype], each = walk->fast == IN ? LANES * size : size;
+    while (count > 0) {
+        const Place from = *place;
+        const int run = advance(walk, place, count);
+        if (walk->fast == IN)
+            store_neighbours(job, walk, &from, run, values);
+        else
+            store_rows(job, walk, &from, run, values);
+        values += run * each;
+        count -= run;
     }
 }
 
-/* o (or s) is the fast one: tiles run over it, four lanes are four rows of memory. */
-INLINE void fill_along_rows(const Job *job, char *base, int64_t at[COORDINATES], int along,
-                            int64_t begin, int64_t end)
+INLINE void fill_walk(const Job *job, const Walk *walk)
 {
-    uint32_t words[LANES][TILE];
-    const Coordinate *in = &job->at[IN];
-    for (int64_t j = in->begin; j < in->end; j += LANES) {
-        const int lanes = (int)least(in->end - j, LANES);
-        char *rows[LANES] = {base, base, base, base};
-        int64_t run;
-        for (int lane = 0; lane < lanes; lane++)
-            rows[lane] += locate(in, j + lane, &run);
-        at[IN] = j / LANES;
-        for (at[along] = begin; at[along] < end; at[along] += TILE) {
-            const int count = (int)least(end - at[along], TILE);
-            tile_words(job, at, along, count, words);
-            for (int lane = 0; lane < lanes; lane++) {
-                tile_steps(job, words[lane], count);
-                store_along(job, along, at[along], rows[lane], words[lane], count);
-            }
+    const int neighbours = walk->fast == IN;
+    const int rows = neighbours ? 1 : (int)least(LANES, job->at[IN].end - job->at[IN].begin);
+    Place next = {walk->begin[walk->slow], walk->begin[walk->middle], walk->begin[walk->fast]};
+    Place stored = next;
+    _Alignas(64) Blocks blocks = {{{0}}};
+    _Alignas(64) uint32_t words[LANES * TILE];
+    _Alignas(64) double values[LANES * TILE]; /* of any dtype */
+    Keys keys;
+    schedule(job, &keys);
+    for (int count = collect(walk, &next, &blocks), following; count > 0; count = following) {
+        const int whole = (count + WHOLE - 1) / WHOLE * WHOLE;
+        tile_words(job, &keys, &blocks, whole, neighbours, words);
+        following = collect(walk, &next, &blocks); /* early: what was just written reads slowly */
+        for (int row = 0; row < rows; row++) {
+            uint32_t *const z = words + row * TILE;
+            tile_steps(job, z, neighbours ? LANES * whole : whole);
+            tile_values(job, z, neighbours ? LANES * whole : whole,
+                        (char *)values + row * TILE * SIZES[job->dtype]);
         }
+        store_tile(job, walk, &stored, count, (const char *)values);
     }
 }
 
-INLINE int64_t items(const Job *job, int which)
+INLINE ptrdiff_t least_stride(const Coordinate *c)
 {
-    const int64_t span = job->at[which].end - job->at[which].begin;
-    return which == IN ? (span + LANES - 1) / LANES : span;
+    ptrdiff_t found = PTRDIFF_MAX;
+    for (int k = 0; k < c->count; k++) {
+        const ptrdiff_t stride = c->axes[k].stride;
+        found = least(found, stride < 0 ? -stride : stride);
+    }
+    return found;
 }
 
-/* The coordinate that tiles run along: the one with the smallest stride that is long enough. */
-INLINE int choose_along(const Job *job)
+/* The fast coordinate: the one that lies closest in memory and has more than a few indices. */
+INLINE int choose_fast(const Job *job)
 {
     int best = -1, longest = IN;
-    ptrdiff_t best_stride = 0;
     for (int which = IN; which >= STACK; which--) {
         const Coordinate *c = &job->at[which];
-        ptrdiff_t stride = PTRDIFF_MAX;
-        for (int k = 0; k < c->count; k++)
-            stride = least(stride, c->axes[k].stride < 0 ? -c->axes[k].stride : c->axes[k].stride);
-        if (items(job, which) > items(job, longest))
+        const int64_t size = c->end - c->begin;
+        if (size > job->at[longest].end - job->at[longest].begin)
             longest = which;
-        if (items(job, which) >= ENOUGH && (best < 0 || stride < best_stride)) {
+        if (size >= LANES && (best < 0 || least_stride(c) < least_stride(&job->at[best])))
             best = which;
-            best_stride = stride;
-        }
     }
     return best < 0 ? longest : best;
 }
 
-INLINE void fill_box(const Job *job)
-{
-    const int along = choose_along(job), across = along == OUT ? STACK : OUT;
-    const Coordinate *fast = &job->at[along], *slow = &job->at[across];
-    int64_t at[COORDINATES], run;
-    if (along == IN) {
-        for (at[STACK] = job->at[STACK].begin; at[STACK] < job->at[STACK].end; at[STACK]++)
-            for (at[OUT] = slow->begin; at[OUT] < slow->end; at[OUT]++)
-                fill_along_in(job,
-                              job->data + locate(&job->at[STACK], at[STACK], &run) +
-                                  locate(slow, at[OUT], &run),
-                              at);
-        return;
-    }
-    for (at[across] = slow->begin; at[across] < slow->end; at[across]++)
-        for (int64_t begin = fast->begin; begin < fast->end; begin += STRETCH)
-            fill_along_rows(job, job->data + locate(slow, at[across], &run), at, along, begin,
-                            least(fast->end, begin + STRETCH));
-}
+void FILL(const Job *job);
 
-#endif
+void FILL(const Job *job)
+{
+    const int fast = choose_fast(job);
+    Walk walk = {.fast = fast};
+    walk.middle = fast == IN ? OUT : IN;
+    walk.slow = fast == STACK ? OUT : STACK;
+    for (int which = STACK; which < COORDINATES; which++) {
+        const int unit = which == IN ? LANES : 1;
+        walk.origin[which] = job->at[which].origin / unit;
+        walk.begin[which] = job->at[which].begin / unit;
+        walk.end[which] = (job->at[which].end + unit - 1) / unit;
+    }
+    const int64_t end = walk.end[fast];
+    while (walk.begin[fast] < end) {
+        walk.end[fast] = fast == IN ? end : least(end, walk.begin[fast] + STRETCH);
+        fill_walk(job, &walk);
+        walk.begin[fast] = walk.end[fast];
+    }
+}

@@ -16,7 +16,9 @@ from threading import Lock
 
 from initspec.errors import InitspecValueError
 
-__all__ = ["Box", "boxes", "count", "run"]
+from .environment import variable
+
+__all__ = ["Box", "asked", "boxes", "cores", "count", "run"]
 
 Box = tuple[int, ...]  # s0, s1, o0, o1, j0, j1
 Counts = tuple[int, int, int]
@@ -30,11 +32,21 @@ _pool_size = 0
 
 def count(threads: int | None = None) -> int:
     """How many threads to use: the argument, else INITSPEC_THREADS, else the usable cores."""
+    return asked(threads) or cores()
+
+
+def asked(threads: int | None = None) -> int | None:
+    """How many threads somebody asked for: the argument, else INITSPEC_THREADS."""
     if threads is not None:
         return _positive("threads", threads, threads)
-    text = os.environ.get("INITSPEC_THREADS", "")
-    if text:
-        return _positive("INITSPEC_THREADS", text, int(text) if text.isdecimal() else 0)
+    text = variable("INITSPEC_THREADS")
+    if not text:
+        return None
+    return _positive("INITSPEC_THREADS", text, int(text) if text.isdecimal() else 0)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

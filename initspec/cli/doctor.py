@@ -35,6 +35,7 @@ OK, ABSENT, FINDING, NOTE = "ok", "absent", "finding", "note"
 FINDINGS = 1  # the exit code
 _VARIABLES = (
     "INITSPEC_KERNEL",
+    "INITSPEC_ISA",
     "INITSPEC_THREADS",
     "KERAS_BACKEND",
     "JAX_ENABLE_X64",
@@ -123,7 +124,8 @@ def _kernel() -> Check:
     except InitspecError as error:
         return Check("kernel", FINDING, "", str(error))
     if info.active:
-        detail = f"{info.reason}: {info.path}, {info.threads} threads"
+        isas = ", ".join(info.isas)
+        detail = f"{info.reason}: {info.path}, {info.threads} threads, has {isas}"
         return Check("kernel", OK, info.isa, detail)
     off = os.environ.get("INITSPEC_KERNEL") == "off"
     return Check("kernel", NOTE if off else FINDING, info.isa, info.reason)

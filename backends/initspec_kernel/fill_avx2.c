@@ -1,0 +1,2 @@
+#define FILL fill_avx2
+#include "fill.h"

@@ -1,0 +1,2 @@
+#define FILL fill_avx512
+#include "fill.h"
