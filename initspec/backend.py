@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import stream
 from .draw import check_range
 from .errors import InitspecTypeError, InitspecValueError
-from .layout import LayoutOptions
+from .layout import Layout, LayoutOptions
 from .plan import FillPlan, check_dtype
 from .shape import check_shape
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .initializer import Initializer
 
 __all__ = ["Backend"]
+
+_MOST_PLANS = 4096
+_plans: dict[tuple[Any, ...], FillPlan] = {}  # without keys
+_EXACT = frozenset((str, int, bool, type(None), Layout))
 
 
 class Backend(ABC):
@@ -99,18 +103,39 @@ class Backend(ABC):
         name: str,
     ) -> FillPlan:
         """The plan of a tensor, checked against its dtype, under the keys of seed and name."""
-        plan = initializer.plan(shape, convention=self.convention, **layout)
-        check_range(plan.content, dtype)
+        plan = self.outline(initializer, shape, dtype, layout)
         if seed is None and not initializer.draws:
             seed = 0  # checked like any other, but no generator moves for it
         return plan.with_keys(self.keys(plan, seed, name))
+
+    def outline(
+        self, initializer: Initializer, shape: Iterable[Any], dtype: str, layout: LayoutOptions
+    ) -> FillPlan:
+        """The plan but for its keys, which are zeros. Kept: many tensors of a model share it."""
+        dims, options = check_shape(shape), _exact(layout)
+        key = (initializer, dims, dtype, self.convention, options)
+        found = None if options is None else _plans.get(key)
+        if found is not None:
+            return found
+        made = initializer.plan(dims, convention=self.convention, **layout)
+        check_range(made.content, dtype)
+        if options is not None:
+            if len(_plans) >= _MOST_PLANS:
+                _plans.clear()
+            _plans[key] = made
+        return made
 
     def keys(self, plan: FillPlan, seed: Any, name: str) -> tuple[tuple[int, int], ...]:
         """One key per named block: ``name``, or ``name#block``."""
         if not isinstance(name, str):  # with blocks, formatting would make it one
             raise InitspecTypeError("name", name, "a string")
         number = stream.check_seed(self.fresh_seed() if seed is None else seed)
-        return tuple(stream.key(number, each) for each in plan.names(name))
+        return tuple([self.key(number, each) for each in plan.names(name)])
+
+    @staticmethod
+    def key(seed: int, name: str) -> stream.Key:
+        """`initspec.stream.key`, or whatever yields the same sooner."""
+        return stream.key(seed, name)
 
     def _of_out(
         self, out: Any, shape: Iterable[Any] | None, dtype: Any, device: Any
@@ -124,3 +149,21 @@ class Backend(ABC):
         if device is not None:
             raise InitspecValueError("device", device, "None together with out")
         return dims, kind
+
+
+def _exact(options: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Keywords in a form that can be looked up; None for values of unusual types.
+
+    The types are part of it, for True equals 1, and only one of them is a number of groups.
+    """
+    key: list[Any] = []
+    for name, value in options.items():
+        kind = type(value)
+        parts = value if kind in (tuple, list) else (value,)
+        if kind is dict:
+            parts = (*value, *value.values())
+        kinds = tuple(map(type, parts))
+        if not _EXACT.issuperset(kinds):
+            return None
+        key += (name, kind, kinds, *parts)
+    return tuple(key)

@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from typing import Any, TypedDict, cast
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from .errors import InitspecTypeError, InitspecValueError, did_you_mean
 from .shape import LARGEST, MOST_AXES, check_count, check_shape
@@ -372,7 +371,7 @@ class Geometry:
         """The factors that make up ``j``, outermost first: input, then spatial."""
         return self._coordinate("input")
 
-    @property
+    @cached_property
     def counts(self) -> tuple[int, int, int]:
         """How many values each of the coordinates s, o and j takes."""
         return self._count(self.stack), self._count(self.output), self._count(self.input)
@@ -393,12 +392,12 @@ class Geometry:
         """The spatial sizes in canonical order."""
         return tuple(self.factors[i].extent for i in self.input if self.factors[i].letter != "I")
 
-    @property
+    @cached_property
     def factored_shape(self) -> tuple[int, ...]:
         """The shape with every composite axis split into its factors."""
         return tuple(factor.extent for factor in self.factors)
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """The factors in canonical order: the block factor if any, then s, o and j."""
         first = () if self.block is None else (self.block,)
@@ -416,24 +415,15 @@ class Geometry:
 
     def canonical(self, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """A view of a stored array (any strides) with its factors in canonical order."""
-        return factored(array, self.layout_extents()).transpose(self.order)
+        view = np.asarray(array)  # a matrix could have no other axes
+        if len(self.factors) > len(self.shape):
+            view = view.reshape(self.factored_shape)  # which splits axes, and so never copies
+        return view.transpose(self.order)
 
     def layout_extents(self) -> tuple[tuple[int, ...], ...]:
         """The factor sizes, axis by axis."""
         sizes = iter(self.factored_shape)
         return tuple(tuple(next(sizes) for _ in axis) for axis in self.layout.axes)
-
-
-def factored(
-    array: np.ndarray[Any, Any], extents: tuple[tuple[int, ...], ...]
-) -> np.ndarray[Any, Any]:
-    """A view of ``array`` whose axis k is split into ``extents[k]``; never a copy."""
-    shape, strides = [], []
-    for sizes, stride in zip(extents, array.strides, strict=True):
-        for position, size in enumerate(sizes):
-            shape.append(size)
-            strides.append(stride * math.prod(sizes[position + 1 :]))
-    return as_strided(array, tuple(shape), tuple(strides))
 
 
 def default_pattern(rank: int, convention: str, *, fans: bool) -> str:

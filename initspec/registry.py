@@ -40,12 +40,12 @@ def choose(name: str | None, out: Any) -> Backend:
 
 def _owner(out: Any) -> str:
     """The backend of the first class of ``out`` that is one of a framework's own."""
-    roots = [kind.__module__.partition(".")[0] for kind in type(out).__mro__]
-    names = [_OWNERS.get(root, root) for root in roots]
-    found = next((name for name in names if name in FIRST_PARTY or name in offers()), None)
-    if found is None:
-        raise InitspecTypeError("out", out, f"a tensor of {backend_names()}", "Pass backend=.")
-    return found
+    for kind in type(out).__mro__:
+        root = kind.__module__.partition(".")[0]
+        name = _OWNERS.get(root, root)
+        if name in FIRST_PARTY or name in offers():
+            return name
+    raise InitspecTypeError("out", out, f"a tensor of {backend_names()}", "Pass backend=.")
 
 
 def get_backend(name: str) -> Backend:

@@ -24,6 +24,8 @@ def check_shape(shape: Iterable[Any], where: str = "shape") -> tuple[int, ...]:
     >>> check_shape(n for n in (3, 4))
     (3, 4)
     """
+    if type(shape) is tuple and len(shape) <= MOST_AXES and _is_plain(shape):
+        return shape
     if isinstance(shape, (str, bytes, Mapping, Set)) or not hasattr(shape, "__iter__"):
         hint = f"Write ({shape},) for one axis." if _is_count(shape) else ""
         raise InitspecTypeError(where, shape, "a tuple of integers", hint)
@@ -33,6 +35,16 @@ def check_shape(shape: Iterable[Any], where: str = "shape") -> tuple[int, ...]:
     if math.prod(dim for dim in dims if dim) > LARGEST or max(dims, default=0) > LARGEST:
         raise InitspecValueError(where, dims, "fewer than 2**60 elements", "Make it smaller.")
     return dims
+
+
+def _is_plain(shape: tuple[Any, ...]) -> bool:
+    """Whether the shape is what nearly all are: correct, and of plain ints."""
+    size = 1
+    for dim in shape:
+        if type(dim) is not int or dim < 0:
+            return False
+        size *= dim or 1
+    return size <= LARGEST
 
 
 def _items(shape: Iterable[Any]) -> list[Any]:

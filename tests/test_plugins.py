@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import initspec
+from initspec import registry
 from initspec.registry import FIRST_PARTY, GROUP
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,12 @@ print(json.dumps(initspec.he_normal((2, 3), backend="lists", **options)))
 """
     expected = initspec.he_normal((2, 3), seed=3, name="w", dtype=dtype).tolist()
     assert python(code, plugin) == expected
+
+
+def test_a_tensor_of_a_plugin_names_its_backend(monkeypatch):
+    monkeypatch.setattr(registry, "offers", lambda: {"lists": []})
+    tensor = type("Tensor", (list,), {"__module__": "lists.core"})
+    assert registry._owner(tensor()) == registry._owner(type("Sub", (tensor,), {})()) == "lists"
 
 
 def test_a_plugin_is_found_by_its_entry_point(plugin):

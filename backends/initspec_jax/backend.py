@@ -16,7 +16,7 @@ from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan
-from initspec_kernel import fill
+from initspec_kernel import fill, key
 
 from . import traced
 from .native import JaxInitializer, TracedSeed, check_fit
@@ -34,6 +34,7 @@ class JaxBackend(Backend):
     """
 
     name: ClassVar[str] = "jax"
+    key = staticmethod(key)
 
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> Any:
         """A new array; inside a transformation of JAX the operations that compute it."""
@@ -46,12 +47,13 @@ class JaxBackend(Backend):
         if keyed or (traced.tracing() and plan.promise == "bits"):
             return _put_traced(plan, dtype, place)
         array = _aligned(plan.shape, jnp.dtype(dtype))
-        fill(plan, _host_bits(array), dtype)
+        fill(plan, _bits(array, dtype), dtype)
         return jax.device_put(array, place)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
         """A host copy, or a view where there is one."""
-        return _host_bits(np.asarray(tensor))
+        array = np.asarray(tensor)
+        return _bits(array, array.dtype.name)
 
     def fresh_seed(self) -> int:
         """From the operating system, for JAX has no global generator."""
@@ -73,8 +75,8 @@ class JaxBackend(Backend):
         return JaxInitializer.of(initializer, **options)
 
 
-def _host_bits(array: NDArray[Any]) -> NDArray[Any]:
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+def _bits(array: NDArray[Any], dtype: str) -> NDArray[Any]:
+    return array.view(np.uint16) if dtype == "bfloat16" else array
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from initspec.backend import Backend
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan
 from initspec.registry import get_backend
+from initspec_kernel import key
 
 from .native import VARIABLE, KerasInitializer
 
@@ -26,6 +27,7 @@ class KerasBackend(Backend):
     """
 
     name: ClassVar[str] = "keras"
+    key = staticmethod(key)
 
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> Any:
         """A new tensor of the active framework, on the device that Keras would use."""

@@ -95,8 +95,8 @@ class KerasInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             return keras.ops.zeros(shape, kind)
         backend = get_backend("keras")
         dims = check_shape(shape)
-        # The plan is checked before a name is spent on it.
-        plan = backend.plan(self.initializer, dims, kind, self._layout(len(dims)), 0, "")
+        # Everything is checked before a name is spent on it.
+        plan = backend.outline(self.initializer, dims, kind, self._layout(len(dims)))
         if self.initializer.draws:
             plan = plan.with_keys(backend.keys(plan, self.seed, self._stream(site)))
         return backend.emit(plan, kind, _device(layout))

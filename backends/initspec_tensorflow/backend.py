@@ -15,7 +15,7 @@ from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan, check_dtype
-from initspec_kernel import fill
+from initspec_kernel import fill, key
 
 from . import graph
 from .native import TensorFlowInitializer
@@ -37,6 +37,7 @@ class TensorFlowBackend(Backend):
     """
 
     name: ClassVar[str] = "tensorflow"
+    key = staticmethod(key)
     draw = graph.unconverted(Backend.draw)
 
     @graph.unconverted
@@ -66,7 +67,8 @@ class TensorFlowBackend(Backend):
         if not isinstance(out, tf.Variable):
             advice = "Tensors are immutable: leave out= away and use the one that is returned."
             raise InitspecTypeError("out", type(out), "a tf.Variable", advice)
-        return out.shape, out.dtype
+        shape = out.shape  # whose own way of giving its sizes is slow
+        return tuple(shape) if shape.is_fully_defined() else shape, out.dtype
 
     def fresh_seed(self) -> int:
         """From TensorFlow's global generator, so that ``tf.random.set_seed`` governs it."""

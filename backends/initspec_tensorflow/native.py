@@ -58,8 +58,8 @@ class TensorFlowInitializer:
         """A new tensor; float32 if no dtype is given."""
         backend = get_backend("tensorflow")
         kind = "float32" if dtype is None else check_dtype(dtype)
-        # The plan is checked before a name is spent on it.
-        plan = backend.plan(self.initializer, shape, kind, self.layout, 0, self.name)
+        # Everything is checked before a name is spent on it.
+        plan = backend.outline(self.initializer, shape, kind, self.layout)
         if self.initializer.draws:
             plan = plan.with_keys(backend.keys(plan, self.seed, self._next_name()))
         return backend.emit(plan, kind, None)
