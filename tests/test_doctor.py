@@ -20,7 +20,9 @@ def only_numpy(monkeypatch):
     monkeypatch.setattr(registry, "FIRST_PARTY", {"numpy": registry.FIRST_PARTY["numpy"]})
     monkeypatch.setattr(registry, "offers", dict)
     monkeypatch.setattr(doctor, "_examine", lambda name, timeout: self_test.examine(name))
-    kernel = initspec_kernel.KernelInfo(True, "it is there", "kernel.so", "avx2", 2, ("avx2", "portable"))
+    kernel = initspec_kernel.KernelInfo(
+        True, "it is there", "kernel.so", "avx2", 2, ("avx2", "portable")
+    )
     monkeypatch.setattr(initspec_kernel, "info", lambda: kernel)
 
 
