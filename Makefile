@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test docs clean
+.PHONY: help install demo test docs bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,12 +25,17 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml $(wildcard backends/initspec_k
 	INITSPEC_REQUIRE_KERNEL=1 $(PIP) --editable '.[dev]'
 	touch $@
 
+# The Triton of that torch, in a folder apart: tests/test_triton.py says why.
+$(VENV)/.triton: $(VENV)/.created
+	$(PIP) --no-deps --no-compile --upgrade --target $(VENV)/triton 'triton==3.7.1; sys_platform == "linux"'
+	touch $@
+
 install: $(VENV)/.installed ## Make .venv with initspec, the frameworks and the tools
 
 demo: install ## One seed, every framework, the same bits
 	$(BIN)/python -m initspec_conformance.demo
 
-test: install ## Lint, types, tests
+test: install $(VENV)/.triton ## Lint, types, tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -38,6 +43,14 @@ test: install ## Lint, types, tests
 
 docs: install ## Build the site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+
+# AnyInit is the one peer that the tests do not need.
+$(VENV)/.bench: $(VENV)/.installed
+	INITSPEC_REQUIRE_KERNEL=1 $(PIP) --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/.bench ## Speed and memory against the peers, in about ten minutes: docs/performance.md
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(ARGS)
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -106,12 +106,13 @@ def test_rank_0_and_empty_tensors():
 @pytest.mark.parametrize("how", ["INITSPEC_THREADS", "set_num_threads"])
 def test_threads_are_bounded_and_change_no_bit(monkeypatch, how, threads):
     used = []
+    run = initspec_kernel.threads.run
 
-    def spy(*arguments, **options):
-        used.append(options["threads"])
-        initspec_kernel.fill(*arguments, **options)
+    def spy(calls, workers):
+        used.append(workers)
+        run(calls, workers)
 
-    monkeypatch.setattr(adapter, "fill", spy)
+    monkeypatch.setattr(initspec_kernel.threads, "run", spy)
     monkeypatch.setenv("INITSPEC_THREADS", str(threads) if how == "INITSPEC_THREADS" else "8")
     before = torch.get_num_threads()
     torch.set_num_threads(threads if how == "set_num_threads" else 8)
@@ -119,7 +120,7 @@ def test_threads_are_bounded_and_change_no_bit(monkeypatch, how, threads):
         made = HE((512, 640), backend="torch", seed=SEED, name=NAME)
     finally:
         torch.set_num_threads(before)
-    assert used == [threads]
+    assert used == ([threads] if initspec_kernel.info().active else [])
     assert_reference(made)
 
 
@@ -180,10 +181,12 @@ def test_fake_tensors_are_checked_and_not_filled(monkeypatch):
             he_normal_(torch.empty(1, 3).expand(4, 3))
 
 
-def test_another_device_gets_a_copy_of_host_memory():
+def test_another_device_gets_a_copy_of_host_memory(monkeypatch):
+    monkeypatch.setenv("INITSPEC_KERNEL", "off")
     copies = []
     out = SimpleNamespace(
         is_meta=False,
+        is_cpu=False,
         device=SimpleNamespace(type="cuda"),
         dtype=torch.bfloat16,
         copy_=lambda host: copies.append((host, torch.is_grad_enabled())),
@@ -194,6 +197,11 @@ def test_another_device_gets_a_copy_of_host_memory():
     [(host, grad_enabled)] = copies
     assert not grad_enabled
     assert_reference(host)
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_plan_too():
+    with pytest.raises(InitspecValueError, match="a device of this machine"):
+        backend.emit(HE.plan((6, 5), convention="OI"), "float32", "nonsense")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -324,10 +332,9 @@ def inference_tensor():
         return torch.zeros(4, 3)
 
 
-def freed(bytes_left):
-    memory = torch.zeros(24)
-    out = memory[12:].view(4, 3)
-    memory.untyped_storage().resize_(bytes_left)
+def freed(bytes_left, out=None):
+    out = torch.zeros(24)[12:].view(4, 3) if out is None else out
+    out.untyped_storage().resize_(bytes_left)
     return out
 
 
@@ -372,6 +379,11 @@ REFUSED = {
     ),
     "freed": (lambda: freed(0), ValueError, "0 bytes.*96 bytes.*gather"),
     "freed in part": (lambda: freed(60), ValueError, "60 bytes.*96 bytes.*gather"),
+    "freed between strides": (
+        lambda: freed(52, torch.zeros(24).as_strided((4, 3), (6, 2))),
+        ValueError,
+        "52 bytes.*92 bytes.*gather",
+    ),
     "negated": (
         lambda: torch.zeros(4, 3, dtype=torch.complex64).conj().imag,
         TypeError,

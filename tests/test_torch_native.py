@@ -17,6 +17,7 @@ from initspec.layout import Layout
 
 torch = pytest.importorskip("torch")
 
+from torch._subclasses import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
 
 from initspec_torch import TorchInitializer, backend  # noqa: E402
@@ -469,3 +470,17 @@ def test_jit_trace_is_refused(function):
 def test_vmap_needs_a_seed():
     with pytest.raises(InitspecValueError, match="vmap"):
         torch.func.vmap(lambda x: x * HE((4, 3), backend="torch"))(torch.ones(2, 4, 3))
+
+
+def test_huge_pages_are_asked_for_under_large_new_tensors_alone(monkeypatch):
+    asked = []
+    module = sys.modules["initspec_torch.backend"]  # its name in the package is the object's
+    monkeypatch.setattr(module, "prefer_huge_pages", asked.append)
+    large = initspec.he_normal((1024, 1024), backend="torch", seed=0, dtype="float32")
+    assert [each.ctypes.data for each in asked] == [large.data_ptr()]
+    initspec.he_normal((1024, 1023), backend="torch", seed=0)
+    initspec.he_normal((1024, 1024), backend="torch", device="meta")
+    initspec.he_normal(out=large, seed=0)
+    with FakeTensorMode():
+        initspec.he_normal((1024, 1024), backend="torch", seed=0)
+    assert len(asked) == 1

@@ -12,12 +12,11 @@ from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
-from initspec.plan import FillPlan, check_dtype
-from initspec_kernel import fill
-from initspec_kernel.threads import count
+from initspec.plan import FillPlan
+from initspec_kernel import HUGE_FROM, fill, key, prefer_huge_pages
 
-from . import compiled
-from .memory import check_tensor, check_writable, has_values, host_view
+from . import compiled, device
+from .memory import NAMES, check_tensor, check_writable, has_values, host_view
 from .native import TorchInitializer, draw_seed
 
 __all__ = ["TorchBackend"]
@@ -28,6 +27,7 @@ class TorchBackend(Backend):
 
     name: ClassVar[str] = "torch"
     convention: ClassVar[str] = "OI"
+    key = staticmethod(key)
 
     def draw(
         self,
@@ -60,27 +60,28 @@ class TorchBackend(Backend):
 
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> torch.Tensor:
         """A new contiguous tensor on the device, by default torch's default device."""
-        out = torch.empty(plan.shape, dtype=getattr(torch, dtype), device=_probe(device).device)
+        if device is not None:
+            _probe(device)
+        out = torch.empty(plan.shape, dtype=getattr(torch, dtype), device=device)
+        if out.is_cpu and out.nbytes >= HUGE_FROM and has_values(out):
+            prefer_huge_pages(host_view(out))
         self.emit_into(plan, out)
         return out
 
     def emit_into(self, plan: FillPlan, out: torch.Tensor) -> None:
-        """Write at the strides of ``out``; on another device, a copy of host memory."""
+        """Write at the strides of ``out``, by the path that its device takes."""
         if not has_values(out):
             return
-        if out.device.type == "cpu":
+        if out.is_cpu:
             _fill(plan, out)
             torch.autograd.graph.increment_version(out)  # as any in-place operation does
         else:
-            host = torch.empty(plan.shape, dtype=out.dtype, device="cpu")
-            _fill(plan, host)
-            with torch.no_grad():
-                out.copy_(host)
+            device.fill(plan, out, _fill)
 
     def inspect(self, out: Any) -> tuple[Iterable[int], Any]:
         """Shape and dtype of a tensor that can be written in place."""
         check_writable(out)
-        return out.shape, out.dtype
+        return tuple(out.shape), NAMES[out.dtype]
 
     def fresh_seed(self) -> int:
         """From torch's global CPU generator, so that `torch.manual_seed` governs it."""
@@ -112,6 +113,5 @@ def _probe(device: Any) -> torch.Tensor:
 
 
 def _fill(plan: FillPlan, out: torch.Tensor) -> None:
-    """Fill the host memory of a tensor with as many threads as torch itself would use."""
-    threads = min(count(), torch.get_num_threads())
-    fill(plan, host_view(out), check_dtype(out.dtype), threads=threads)
+    """Fill the host memory of a tensor with no more threads than torch itself would use."""
+    fill(plan, host_view(out), NAMES[out.dtype], most=torch.get_num_threads())

@@ -48,7 +48,8 @@ def tracing() -> bool:
     if _functorch.peek_interpreter_stack() is not None:  # torch.func: grad, vmap, functionalize
         return True
     # Among fake tensors alone nothing is recorded, and nothing has memory.
-    return any(not isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack())
+    modes = _get_current_dispatch_mode_stack()
+    return bool(modes) and any(not isinstance(mode, FakeTensorMode) for mode in modes)
 
 
 def draw(

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch._subclasses import FakeTensor
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from initspec.errors import InitspecTypeError, InitspecValueError
-from initspec.plan import check_dtype
+from initspec.plan import DTYPES, check_dtype
 from initspec.shape import overlaps
 
-__all__ = ["check_plain", "check_tensor", "check_writable", "has_values", "host_view"]
+__all__ = ["NAMES", "check_plain", "check_tensor", "check_writable", "has_values", "host_view"]
+
+NAMES = {getattr(torch, name): name for name in DTYPES}
 
 
 def has_values(tensor: torch.Tensor) -> bool:
@@ -29,7 +31,7 @@ def check_tensor(tensor: Any, where: str) -> None:
         if isinstance(tensor, torch.nn.Module):
             advice = "Pass its parameters, one by one."
         raise InitspecTypeError(where, type(tensor), "a tensor of the backend 'torch'", advice)
-    if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+    if isinstance(tensor, UninitializedTensorMixin):
         advice = "Run one batch through the model first, so that its shape is known."
         raise InitspecValueError(where, type(tensor), "an initialised parameter", advice)
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
@@ -45,6 +47,10 @@ def check_plain(out: Any) -> None:
     """Refuse what cannot be written for its kind, type or strides; may be traced."""
     check_tensor(out, "out")
     check_dtype(out.dtype)
+    _check_strides(out)
+
+
+def _check_strides(out: torch.Tensor) -> None:
     if overlaps(out.shape, out.stride()):
         given = f"shape {tuple(out.shape)} with strides {out.stride()}"
         advice = "It is expanded or overlaps itself: use out.contiguous()."
@@ -53,7 +59,11 @@ def check_plain(out: Any) -> None:
 
 def check_writable(out: Any) -> None:
     """Refuse a tensor that cannot be written, or where writing would not do what it seems to."""
-    check_plain(out)
+    check_tensor(out, "out")
+    if out.dtype not in NAMES:
+        check_dtype(out.dtype)
+    if not out.is_contiguous():
+        _check_strides(out)
     root = out._base if out._is_view() else out
     if root.requires_grad and not root.is_leaf:
         advice = "It was computed from other tensors: write to the parameter it comes from."
@@ -62,14 +72,16 @@ def check_writable(out: Any) -> None:
         advice = "Write to it inside torch.inference_mode(), or to its clone()."
         raise InitspecValueError("out", "an inference tensor", "a normal tensor", advice)
     if has_values(out) and out.numel():
-        if out.device.type == "cpu":
+        if out.is_cpu:
             host_view(out)
         _check_storage(out)
 
 
 def _check_storage(out: torch.Tensor) -> None:
     """Memory that was given back (as sharding libraries do) must not be written."""
-    last = sum(stride * (size - 1) for stride, size in zip(out.stride(), out.shape, strict=True))
+    last = out.numel() - 1
+    if not out.is_contiguous():
+        last = sum(n * (size - 1) for n, size in zip(out.stride(), out.shape, strict=True))
     needed = (out.storage_offset() + last + 1) * out.element_size()
     found = out.untyped_storage().nbytes()
     if found < needed:
@@ -79,7 +91,7 @@ def _check_storage(out: torch.Tensor) -> None:
 
 def host_view(tensor: torch.Tensor) -> NDArray[Any]:
     """The memory of a CPU tensor as an array of its strides; bfloat16 as uint16 bits."""
-    plain = tensor.detach()
+    plain = tensor.detach() if tensor.requires_grad else tensor
     try:
         if plain.dtype == torch.bfloat16:
             bits: NDArray[Any] = plain.view(torch.int16).numpy()

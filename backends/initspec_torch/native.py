@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import check_options
@@ -63,7 +64,10 @@ class TorchInitializer:
             seed = draw_seed(generator) if has_values(tensor) else 0
         if tracing():
             return write(self.initializer, self.options, tensor, seed, name)
-        return get_backend("torch").draw(
+        if seed is None and not has_values(tensor):
+            seed = 0  # nothing is computed: leave the generator alone, as torch does
+        return Backend.draw(  # not torch's own, which would ask once more whether anybody traces
+            get_backend("torch"),
             self.initializer,
             None,
             dtype=None,
