@@ -83,6 +83,7 @@ INLINE ptrdiff_t locate(const Coordinate *c, int64_t index, int64_t *run)
 /* Coordinates of the blocks of a tile; j counts blocks. */
 typedef struct {
     uint32_t at[COORDINATES][TILE + CHUNK];
+    int run; /* they differ in the fast coordinate alone */
 } Blocks;
 
 /* The two keys of every round, in all lanes. */
@@ -98,50 +99,75 @@ INLINE void schedule(const Job *job, Keys *keys)
     }
 }
 
-/* Philox4x32-10 of GROUPS registers of blocks, in place. */
-INLINE void philox(const Keys *keys, V x0[GROUPS], V x1[GROUPS], V x2[GROUPS], V x3[GROUPS])
+INLINE void philox_round(const V keys[2], V x[LANES][GROUPS])
 {
     const V m0 = every(0xD2511F53u), m1 = every(0xCD9E8D57u);
-    for (int round = 0; round < ROUNDS; round++)
-        for (int g = 0; g < GROUPS; g++) {
-            const V p0 = MULTIPLY(m0, x0[g]), p1 = MULTIPLY(m1, x2[g]);
-            x0[g] = p1 >> 32 ^ x1[g] ^ keys->at[round][0];
-            x1[g] = p1;
-            x2[g] = p0 >> 32 ^ x3[g] ^ keys->at[round][1];
-            x3[g] = p0;
-        }
+    for (int g = 0; g < GROUPS; g++) {
+        const V p0 = MULTIPLY(m0, x[0][g]), p1 = MULTIPLY(m1, x[2][g]);
+        x[0][g] = p1 >> 32 ^ x[1][g] ^ keys[0];
+        x[1][g] = p1;
+        x[2][g] = p0 >> 32 ^ x[3][g] ^ keys[1];
+        x[3][g] = p0;
+    }
 }
 
-/* The words of `count` blocks, rounded up to whole registers. Either the four of a block are
- * neighbours, or each lane has a row of TILE words of its own. */
-INLINE void tile_words(const Job *job, const Keys *keys, const Blocks *blocks, int count,
-                       int neighbours, uint32_t words[LANES * TILE])
+/* The four words of a block side by side. */
+INLINE void store_neighbouring(uint32_t *to, V x[LANES][GROUPS])
 {
+    for (int g = 0; g < GROUPS; g++) {
+        const V first = pair(x[0][g], x[1][g]), second = pair(x[2][g], x[3][g]);
+        store(to + LANES * g * WIDTH, zip_first(first, second));
+        store(to + LANES * g * WIDTH + 2 * WIDTH, zip_last(first, second));
+    }
+}
+
+/* Each lane in a row of TILE words of its own. */
+INLINE void store_apart(uint32_t *to, V x[LANES][GROUPS])
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        for (int g = 0; g + 1 < GROUPS; g += 2)
+            store(to + lane * TILE + g * WIDTH, lower_halves(x[lane][g], x[lane][g + 1]));
+        if (GROUPS % 2)
+            store_lower(to + lane * TILE + (GROUPS - 1) * WIDTH, x[lane][GROUPS - 1]);
+    }
+}
+
+/* Philox4x32-10 of `count` blocks. Along a run, `fast` alone changes: what depends on the other
+ * coordinates alone, a good part of the first two rounds, is then worked out once for all. */
+INLINE void words_of(const Job *job, const Keys *keys, const Blocks *blocks, int count, int fast,
+                     int run, uint32_t *words)
+{
+    static const int order[] = {IN, OUT, STACK};
     for (int i = 0; i < count; i += GROUPS * WIDTH) {
         V x[LANES][GROUPS];
         for (int g = 0; g < GROUPS; g++) {
-            x[0][g] = spread(blocks->at[IN] + i + g * WIDTH);
-            x[1][g] = spread(blocks->at[OUT] + i + g * WIDTH);
-            x[2][g] = spread(blocks->at[STACK] + i + g * WIDTH);
+            for (int k = 0; k < COORDINATES; k++)
+                x[k][g] = run && order[k] != fast ? every(blocks->at[order[k]][0])
+                                                  : spread(blocks->at[order[k]] + i + g * WIDTH);
             x[3][g] = every(job->purpose);
         }
-        philox(keys, x[0], x[1], x[2], x[3]);
-        for (int g = 0; neighbours && g < GROUPS; g++) {
-            const V low = every(UINT32_MAX);
-            const V first = (x[0][g] & low) | x[1][g] << 32;
-            const V second = (x[2][g] & low) | x[3][g] << 32;
-            uint32_t *const to = words + LANES * (i + g * WIDTH);
-            store(to, zip_first(first, second));
-            store(to + 2 * WIDTH, zip_last(first, second));
-        }
-        for (int lane = 0; !neighbours && lane < LANES; lane++) {
-            uint32_t *const to = words + lane * TILE + i;
-            for (int g = 0; g + 1 < GROUPS; g += 2)
-                store(to + g * WIDTH, lower_halves(x[lane][g], x[lane][g + 1]));
-            if (GROUPS % 2)
-                store_lower(to + (GROUPS - 1) * WIDTH, x[lane][GROUPS - 1]);
-        }
+        philox_round(keys->at[0], x);
+        philox_round(keys->at[1], x);
+        for (int round = 2; round < ROUNDS; round++)
+            philox_round(keys->at[round], x);
+        if (fast == IN)
+            store_neighbouring(words + LANES * i, x);
+        else
+            store_apart(words + i, x);
     }
+}
+
+INLINE void tile_words(const Job *job, const Keys *keys, const Blocks *blocks, int count, int fast,
+                       uint32_t *words)
+{
+    if (fast == IN && blocks->run)
+        words_of(job, keys, blocks, count, IN, 1, words);
+    else if (fast == IN)
+        words_of(job, keys, blocks, count, IN, 0, words);
+    else if (fast == OUT && blocks->run)
+        words_of(job, keys, blocks, count, OUT, 1, words);
+    else
+        words_of(job, keys, blocks, count, OUT, 0, words);
 }
 
 INLINE uint64_t row_of(const char *table, uint64_t bits)
@@ -307,6 +333,7 @@ INLINE int collect(const Walk *walk, Place *place, Blocks *blocks)
         ramp(blocks->at[walk->slow] + count, run, walk->origin[walk->slow] + from.slow, 0);
         ramp(blocks->at[walk->middle] + count, run, walk->origin[walk->middle] + from.middle, 0);
         ramp(blocks->at[walk->fast] + count, run, walk->origin[walk->fast] + from.fast, 1);
+        blocks->run = count == 0;
         count += run;
     }
     return count;
@@ -358,14 +385,14 @@ INLINE void fill_walk(const Job *job, const Walk *walk)
     const int rows = neighbours ? 1 : (int)least(LANES, job->at[IN].end - job->at[IN].begin);
     Place next = {walk->begin[walk->slow], walk->begin[walk->middle], walk->begin[walk->fast]};
     Place stored = next;
-    _Alignas(64) Blocks blocks = {{{0}}};
+    _Alignas(64) Blocks blocks = {{{0}}, 0};
     _Alignas(64) uint32_t words[LANES * TILE];
     _Alignas(64) double values[LANES * TILE]; /* of any dtype */
     Keys keys;
     schedule(job, &keys);
     for (int count = collect(walk, &next, &blocks), following; count > 0; count = following) {
         const int whole = (count + WHOLE - 1) / WHOLE * WHOLE;
-        tile_words(job, &keys, &blocks, whole, neighbours, words);
+        tile_words(job, &keys, &blocks, whole, walk->fast, words);
         following = collect(walk, &next, &blocks); /* early: what was just written reads slowly */
         for (int row = 0; row < rows; row++) {
             uint32_t *const z = words + row * TILE;

@@ -165,6 +165,9 @@ INLINE void store(uint32_t *to, V words)
 /* One number in every half. */
 INLINE V pairs(uint32_t value) { return every(value | (uint64_t)value << 32); }
 
+/* The lower half of a, and above it that of b. */
+INLINE V pair(V a, V b) { return (a & every(UINT32_MAX)) | b << 32; }
+
 /* The upper words of the products of all words with one of 32 bits. */
 INLINE V multiply_high(V words, V by)
 {
