@@ -1,5 +1,6 @@
 """TensorFlow makes the reference's bits in eager mode, in ``tf.function`` and under XLA."""
 
+import dataclasses
 import importlib
 import os
 import subprocess
@@ -112,6 +113,40 @@ def test_a_large_tensor(mode):
     assert_equals_reference(mode, init, (3, 3, 97, 113), ["float32", "bfloat16"], layout="HWIO")
 
 
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize(
+    ("pattern", "part"),
+    [("OI", 50), ("OI", 300), ("IO", 600), ("OIHW", 48), ("HWIO", 600), ("I (3 O)", 80)],
+)
+def test_many_small_parts_of_which_the_last_is_not_full(pattern, part, mode, monkeypatch):
+    monkeypatch.setattr(graph, "_PART", part)
+    shape, options = LAYOUTS[pattern]
+    assert_equals_reference(mode, normal, shape, ["float32"], layout=pattern, **options)
+
+
+@pytest.mark.parametrize("mode", ["graph", "xla"])
+@pytest.mark.parametrize("pattern", ["SIO", "SOI"])
+def test_a_box_of_a_larger_tensor(pattern, mode):
+    plan = backend.plan(normal, (2, 9, 7), "float32", {"layout": pattern}, 1, "w")
+    plan = dataclasses.replace(plan, origin=(3, 5, 8))
+    expected = np.empty(plan.shape, np.float32)
+    stream.fill(plan, expected, "float32")
+    found = MODES[mode](lambda: backend.emit(plan, "float32", None))()
+    np.testing.assert_array_equal(bits(found.numpy()), bits(expected))
+
+
+def test_parts_need_little_memory_beside_the_tensor():
+    """Of no op is the result as large as the tensor, but for those that put it together."""
+    function = MODES["graph"](lambda: normal((512, 1024), backend="tensorflow", seed=1))
+    definition = function.get_concrete_function().graph.as_graph_def(add_shapes=True)
+    large = set()
+    for node in definition.node:
+        for shape in node.attr["_output_shapes"].list.shape:
+            if np.prod([max(dim.size, 1) for dim in shape.dim], dtype=int) >= 512 * 1024:
+                large.add(node.op)
+    assert large <= {"TensorListStack", "Reshape", "StridedSlice", "Transpose", "Identity"}
+
+
 @in_each_mode
 @pytest.mark.parametrize("seed", [0, 2**32, 2**64 - 1])
 def test_every_bit_of_the_seed(seed, mode):
@@ -146,7 +181,7 @@ def test_structured_contents(content, mode):
 
 @pytest.mark.parametrize("mode", ["graph", "xla"])
 def test_sparse_with_equal_words_takes_the_first(mode, monkeypatch):
-    words = np.full((1, 1, 3, 8), 2**29, np.uint32)
+    words = np.full((1, 1, 3, 8), 2**29, np.uint64)
     words[..., 1] += 1
     monkeypatch.setattr(graph, "_words", lambda plan, purpose: tf.constant(words))
     (found,) = made(mode, initspec.sparse(sparsity=0.5, std=0.1), (8, 3), ["float32"])
@@ -160,7 +195,7 @@ def test_words_around_powers_of_two(draw, mode):
     near = (powers[:, None] + np.arange(-130, 131)).reshape(-1)
     words = np.concatenate([near, -near]).astype(np.uint32)
     content = backend.plan(DRAWS[draw], (2, 2), "float32", {}, 1, "w").content
-    found = MODES[mode](lambda: graph._integers(content, tf.constant(words)))()
+    found = MODES[mode](lambda: graph._integers(content, tf.constant(words, tf.uint64)))()
     np.testing.assert_array_equal(found, stream.integers(content, words))
 
 

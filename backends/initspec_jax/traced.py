@@ -1,7 +1,7 @@
 """The stream inside JAX's transformations, for keys that may be traced.
 
-Bit for bit the values of `initspec.stream`, in 32-bit integers alone: it works with and without
-64-bit types, and under jit, vmap, scan, grad and sharding. Named blocks are one more, leading axis.
+Bit for bit the values of `initspec.stream`: with and without 64-bit types enabled, and under jit,
+vmap, scan, grad and sharding. Named blocks are one more, leading axis.
 """
 
 from __future__ import annotations
@@ -23,15 +23,11 @@ from initspec.layout import Geometry
 from initspec.plan import FillPlan
 from initspec.structured import ZEROS, Bilinear, Constant, Diagonal, Matrices, Orthogonal, Sparse
 
+from .words import Grid, Keys, Seal, derive, high, narrow, philox, seal, widen, with_64_bits, words
+
 __all__ = ["Keys", "derive", "make", "philox", "tracing"]
 
-Keys = tuple[tuple[Any, Any], ...]
-Four = tuple[Array, Array, Array, Array]
-
 _u = np.uint32  # of constants: JAX would read a bare int as a signed one
-_M0, _M1 = _u(0xD2511F53), _u(0xCD9E8D57)
-_W0, _W1 = _u(0x9E3779B9), _u(0xBB67AE85)
-_LANES = 4
 _bits = lax.bitcast_convert_type
 
 
@@ -48,133 +44,83 @@ def tracing() -> bool:
     return bool(_state() != _OUTSIDE)
 
 
-# --- words ------------------------------------------------------------------------------------
-
-
-def philox(counter: tuple[Any, ...], key: tuple[Any, Any]) -> Four:
-    """Philox4x32-10 of words that broadcast against each other."""
-    k0, k1 = jnp.asarray(key[0], jnp.uint32), jnp.asarray(key[1], jnp.uint32)
-    shape = jnp.broadcast_shapes(*(jnp.shape(word) for word in (*counter, k0, k1)))
-    # The loop's state must keep one type, so the counter starts as varied as the key is: batched
-    # by vmap, or different on each device of a shard_map.
-    zero = (k0 ^ k0) + (k1 ^ k1)
-    words = [jnp.broadcast_to(jnp.asarray(word, jnp.uint32), shape) + zero for word in counter]
-    # Rolled: XLA compiles it quickly, and does not run all rounds again for each of the four.
-    state = lax.fori_loop(0, 10, _round, (*words, k0 + zero, k1 + zero), unroll=2)
-    return state[0], state[1], state[2], state[3]
-
-
-def _round(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
-    c0, c1, c2, c3, k0, k1 = state
-    left, right = _mulhi(c2, _M1) ^ c1 ^ k0, _mulhi(c0, _M0) ^ c3 ^ k1
-    return left, c2 * _M1, right, c0 * _M0, k0 + _W0, k1 + _W1
-
-
-def _halves(word: Any) -> tuple[Any, Any]:
-    return word >> _u(16), word & _u(0xFFFF)
-
-
-def _mulhi(a: Array, b: Array | np.uint32) -> Array:
-    """The high word of a product, from four products of 16 bits.
-
-    ``lax.mulhi`` does not compile for several CPU devices in jax 0.10.2.
-    """
-    a1, a0 = _halves(a)
-    b1, b0 = _halves(b)
-    middle = a1 * b0 + (a0 * b0 >> _u(16))
-    high: Array = a1 * b1 + (middle >> _u(16)) + (a0 * b1 + (middle & _u(0xFFFF)) >> _u(16))
-    return high
-
-
-@partial(jax.jit, static_argnums=0)
-def derive(names: tuple[str, ...], low: Array, high: Array) -> tuple[tuple[Array, Array], ...]:
-    """The key of each name under a traced seed."""
-    counter = np.array([stream.name_words(name) for name in names], np.uint32).T
-    k0, k1, _, _ = philox(tuple(counter), (low, high))
-    return tuple((k0[i], k1[i]) for i in range(len(names)))
-
-
 # --- integers, as in `initspec.stream` ---------------------------------------------------------
 
 
-def _integers(draw: Draw, u: Array) -> Array:
+def _integers(draw: Draw, u: Array, zero: Array) -> Array:
     if draw.kind == "uniform":
         z = _bits(u | _u(1), jnp.int32)
     elif draw.kind == "normal":
-        z = _normal(u)
+        z = _normal(u, zero)
     else:
-        z = _normal((_u(draw.lo) + _mulhi(u, _u(draw.width))) ^ _u(1 << 31))
+        v = _u(draw.lo) + _mulhi(widen(u), np.uint64(draw.width))
+        z = _normal(v ^ _u(1 << 31), zero)
     return _affine(z, draw.offset, draw.multiplier) if draw.multiplier else z
 
 
-def _normal(u: Array) -> Array:
+def _mulhi(a: Array, b: Array | np.uint64) -> Array:
+    """The high word of a product; the factors are in 64 bits."""
+    return narrow(high(a * b))
+
+
+def _normal(u: Array, zero: Array) -> Array:
     s = _bits(u, jnp.int32)
     sign = s >> 31
     w = ~_bits((s ^ sign) << 1, jnp.uint32)
     zeros = lax.clz(w)
     n = w << zeros
     row = ((_u(31) - zeros) << _u(7)) | ((n >> _u(24)) & _u(127))
-    t = n << _u(8)
-    c0, c12 = (
-        jnp.asarray(column).at[row].get(mode="promise_in_bounds") for column in stream.TABLE.T
-    )
+    t = widen(n << _u(8))
+    # Between a table and two uses of it there has to be something, or XLA makes a tensor of it.
+    c0, c12 = _looked_up(0, row), _looked_up(1, row) ^ zero
     c1, c2 = (c12 >> _u(12)) << _u(1), c12 & _u(0xFFF)
-    z = _bits(c0 - _mulhi(t, c1 - _mulhi(t, c2)), jnp.int32)
+    z = _bits(c0 - _mulhi(t, widen(c1 - _mulhi(t, widen(c2)))), jnp.int32)
     return (z ^ sign) - sign
+
+
+def _looked_up(column: int, row: Array) -> Array:
+    entries: Array = jnp.asarray(stream.TABLE[:, column])
+    return entries.at[row].get(mode="promise_in_bounds")
 
 
 def _affine(z: Array, offset: int, multiplier: int) -> Array:
     sign = z >> 31
-    product = _bits(_mulhi(_bits((z ^ sign) - sign, jnp.uint32), _u(multiplier)), jnp.int32)
+    magnitude = widen(_bits((z ^ sign) - sign, jnp.uint32))
+    product = _bits(_mulhi(magnitude, np.uint64(multiplier)), jnp.int32)
     return np.int32(offset) + ((product ^ sign) - sign)
 
 
 # --- values -----------------------------------------------------------------------------------
 
 
-def _value_bits(draw: Draw, dtype: str, u: Array) -> Array:
-    """The values of the words, as bit patterns."""
-    wide = "float64" if dtype == "float64" else "float32"
-    values = _integers(draw, u).astype(wide) * np.dtype(wide).type(draw.factor)
-    return _bits(values.astype(jnp.dtype(dtype)), _storage(dtype))
+@with_64_bits
+def _values(draw: Draw, grid: Grid, dtype: str, keys: Keys, *, apart: bool = False) -> Array:
+    """The values of a draw; ``apart``: in a loop of their own, whatever follows.
+
+    They are xored with a zero that XLA cannot know to be one. Else it would merge the factor with
+    other constants, fuse the product with an addition, or leave out the rounding to a narrow type,
+    where a user's next operation suggests so.
+    """
+    sealed = seal(keys)
+    make = partial(_sealed_values, draw, grid, dtype, sealed)
+    if not apart:
+        return make()
+    # Never taken; of the same type, which under shard_map says that devices differ in it.
+    other = partial(jnp.full, grid.shape, sealed.keys[0, 0].astype(jnp.dtype(dtype)))
+    values: Array = lax.cond(sealed.zero == 0, make, other)
+    return values
+
+
+def _sealed_values(draw: Draw, grid: Grid, dtype: str, sealed: Seal) -> Array:
+    z = _integers(draw, words(grid, sealed, draw.purpose), narrow(sealed.zero))
+    wide = np.dtype("float64" if dtype == "float64" else "float32")
+    values = (z.astype(wide) * wide.type(draw.factor)).astype(jnp.dtype(dtype))
+    bits = _bits(values, _storage(dtype))
+    return _bits(bits ^ sealed.zero.astype(bits.dtype), jnp.dtype(dtype))
 
 
 def _storage(dtype: str) -> np.dtype[Any]:
     return np.dtype(f"uint{8 * jnp.dtype(dtype).itemsize}")
-
-
-def _lanes(counts: tuple[int, int, int], keys: Keys, purpose: int, across: bool) -> Array:
-    """Four words per block of ``j``: axes lane, named block, s, o, j // 4 (across: j // 4, o)."""
-    stack, output, inputs = counts
-    quads = -(-inputs // _LANES)
-    tail = (quads, output) if across else (output, quads)
-    shape = (len(keys), stack, *tail)
-    index = partial(lax.broadcasted_iota, jnp.uint32, shape)
-    quad, o = (index(2), index(3)) if across else (index(3), index(2))
-    columns = [jnp.stack(column).reshape(-1, 1, 1, 1) for column in zip(*keys, strict=True)]
-    return jnp.stack(philox((quad, o, index(1), _u(purpose)), (columns[0], columns[1])))
-
-
-def _join(lanes: Array, inputs: int, across: bool) -> Array:
-    """Axes named block, s, o, j (across: j, o)."""
-    axis = 2 if across else 3
-    side_by_side = jnp.moveaxis(lanes, 0, axis + 1)
-    before, after = side_by_side.shape[:axis], side_by_side.shape[axis + 2 :]
-    joined = side_by_side.reshape(*before, -1, *after)
-    return lax.slice_in_dim(joined, 0, inputs, axis=axis)
-
-
-def _draw_bits(
-    draw: Draw, counts: tuple[int, int, int], dtype: str, keys: Keys, across: bool = False
-) -> Array:
-    """Bit patterns of a draw: axes named block, s, o, j (across: j, o).
-
-    The loop over the lanes is a wall. Were the product in reach of what a user does next, XLA
-    would merge it with other constants, fuse it with an addition, or leave out the rounding to a
-    narrow type; but it moves nothing out of a loop of four turns, nor floats out of integers.
-    """
-    lanes = lax.map(partial(_value_bits, draw, dtype), _lanes(counts, keys, draw.purpose, across))
-    return _join(lanes, counts[2], across)
 
 
 # --- contents ---------------------------------------------------------------------------------
@@ -182,8 +128,7 @@ def _draw_bits(
 
 def make(plan: FillPlan, dtype: str, keys: Keys) -> Array:
     """The tensor of a plan; the plan's own keys are not looked at."""
-    writer = _WRITERS.get(type(plan.content))
-    if writer is None:
+    if type(plan.content) not in (Draw, *_WRITERS):
         raise InitspecTypeError("plan", plan.content, "a content that JAX can trace")
     array: Array = _compiled(plan.with_keys(()), dtype, keys)
     return array
@@ -191,23 +136,25 @@ def make(plan: FillPlan, dtype: str, keys: Keys) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _compiled(plan: FillPlan, dtype: str, keys: Keys) -> Array:
+    if isinstance(plan.content, Draw):
+        return _drawn(plan, plan.content, dtype, keys)
     return _WRITERS[type(plan.content)](plan.geometry, plan.content, dtype, keys)
 
 
-def _stored(geometry: Geometry, values: Array, across: bool = False) -> Array:
-    """Canonical values (across: j before o) in the order of storage."""
-    inner = len(geometry.output) + len(geometry.input)
-    lead = geometry.order[: len(geometry.order) - inner]
-    order = lead + geometry.input + geometry.output if across else geometry.order
-    factors = values.reshape([geometry.factors[i].extent for i in order])
-    return factors.transpose(np.argsort(order)).reshape(geometry.shape)
+def _stored(geometry: Geometry, values: Array) -> Array:
+    """Canonical values in the order of storage."""
+    factors = values.reshape(geometry.canonical_shape)
+    return factors.transpose(geometry.inverse_order).reshape(geometry.shape)
 
 
-def _draw(geometry: Geometry, draw: Draw, dtype: str, keys: Keys) -> Array:
-    # Words are made in an order close to that of storage, so that little has to be moved.
-    across = bool(geometry.factors) and geometry.factors[-1].coordinate == "output"
-    bits = _draw_bits(draw, geometry.counts, dtype, keys, across)
-    return _bits(_stored(geometry, bits, across), jnp.dtype(dtype))
+def _drawn(plan: FillPlan, draw: Draw, dtype: str, keys: Keys) -> Array:
+    grid = Grid.stored(plan)
+    # XLA loops over the axes of what is stored. Should the innermost not be the grid's, its loop
+    # would be a slow one.
+    inner = [size for size in plan.shape if size != 1][-1:]
+    apart = inner != list(grid.shape[-1:])
+    values: Array = _values(draw, grid, dtype, keys, apart=apart).reshape(plan.shape)
+    return values
 
 
 def _constant(geometry: Geometry, content: Constant, dtype: str, keys: Keys) -> Array:
@@ -229,14 +176,16 @@ def _bilinear(geometry: Geometry, content: Bilinear, dtype: str, keys: Keys) -> 
 
 
 def _sparse(geometry: Geometry, content: Sparse, dtype: str, keys: Keys) -> Array:
-    matrices, counts = Matrices.of(geometry), geometry.counts
+    matrices = Matrices.of(geometry)
     lines = (_parts(geometry) * matrices.count, matrices.rows, matrices.columns)
     axis = 2 if content.per == "output" else 1
-    words = _join(_lanes(counts, keys, ZEROS, False), counts[2], False).reshape(lines)
-    rank = jnp.argsort(jnp.argsort(words, axis=axis, stable=True), axis=axis)
-    bits = _draw_bits(content.draw, counts, dtype, keys).reshape(lines)
-    kept = jnp.where(rank < content.zeros_of(lines[axis]), _storage(dtype).type(0), bits)
-    return _bits(_stored(geometry, kept), jnp.dtype(dtype))
+    grid = Grid.canonical(len(keys), geometry.counts)
+    # As signed numbers: jaxlib 0.9 writes beyond the end of words as they are.
+    ranked = _bits(words(grid, seal(keys), ZEROS) ^ _u(1 << 31), jnp.int32).reshape(lines)
+    rank = jnp.argsort(jnp.argsort(ranked, axis=axis, stable=True), axis=axis)
+    values = _values(content.draw, grid, dtype, keys).reshape(lines)
+    zero = rank < content.zeros_of(lines[axis])
+    return _stored(geometry, jnp.where(zero, values.dtype.type(0), values))
 
 
 def _orthogonal(geometry: Geometry, content: Orthogonal, dtype: str, keys: Keys) -> Array:
@@ -245,8 +194,9 @@ def _orthogonal(geometry: Geometry, content: Orthogonal, dtype: str, keys: Keys)
     logical = content.draw_plan(geometry, keys[0])
     assert logical.draw is not None
     matrices, parts = Matrices.of(geometry), _parts(geometry)
-    bits = _draw_bits(logical.draw, logical.geometry.counts, wide, keys)
-    normals = _bits(bits, jnp.dtype(wide)).reshape(parts * matrices.count, matrices.rows, -1)
+    grid = Grid.canonical(len(keys), logical.geometry.counts)
+    normals = _values(logical.draw, grid, wide, keys)
+    normals = normals.reshape(parts * matrices.count, matrices.rows, -1)
     q = (content.gain * _haar(normals)).astype(jnp.dtype(dtype))
     if content.delta:
         centre = matrices.tap(lambda k: (k - 1) // 2)
@@ -273,7 +223,6 @@ def _cast(values: Any, dtype: str) -> np.ndarray[Any, Any]:
 
 
 _WRITERS: dict[type, Callable[[Geometry, Any, str, Keys], Array]] = {
-    Draw: _draw,
     Constant: _constant,
     Diagonal: _diagonal,
     Bilinear: _bilinear,

@@ -1,15 +1,15 @@
 """Plans as TensorFlow ops: the stream inside ``tf.function``, with and without XLA.
 
-Two constraints shape the code. Words and draws are integers of the width that their values need:
-64 bits for products, 32 for all else. And nothing may be computed while the graph is optimised:
-`_opaque` hides from Grappler and XLA that the keys are constants, else they would fold whole
-tensors into the program, slowly.
+Two constraints shape the code. Nothing may be computed while the graph is optimised: `_seal`
+hides from Grappler and XLA that the keys are constants, else they would fold whole tensors into
+the program, slowly. And without XLA every op goes through memory: so there are few of them, casts
+are avoided, and a large tensor is made in parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,11 @@ _M0, _M1 = 0xD2511F53, 0xCD9E8D57  # Philox4x32, see `initspec.stream`
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
 _POSITION_BITS = 31  # of an element in its line: what a word leaves free in an int64
+_PART = 2**14  # values that are made at a time: what is needed on the way stays small
+_SIGN = 1 << 31
+# Each row in one number, and in the place to which the exponent of a float64 (1022 for one half)
+# and the 7 bits below lead, modulo the number of rows.
+_TABLE = np.roll(stream.TABLE[:, 0].astype(np.int64) << 32 | stream.TABLE[:, 1], 1022 << 7)
 Words = tuple[Any, Any, Any, Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,7 +48,8 @@ def emit(plan: FillPlan, dtype: str) -> Any:
         value = tf.constant(_on_host(plan, dtype, ()))
         return tf.fill(plan.shape, value)
     if isinstance(content, Draw):
-        return _stored(plan.geometry, _values(content, _words(plan, content.purpose), dtype))
+        across = plan.geometry.factors[-1:] and plan.geometry.factors[-1].coordinate == "output"
+        return _stored(plan.geometry, _drawn(plan, content, dtype, bool(across)), bool(across))
     if isinstance(content, Sparse):
         return _stored(plan.geometry, _sparse(plan, content, dtype))
     if isinstance(content, Orthogonal) and tf.is_tensor(plan.keys[0][0]):
@@ -55,7 +61,8 @@ def fresh_keys(names: Iterable[str], salt: int) -> tuple[tuple[Any, Any], ...]:
     """The keys of a seed that is drawn whenever the graph runs, from TensorFlow's generator."""
     drawn = tf.cast(tf.random.uniform((2,), maxval=2**32, dtype=tf.int64), tf.uint64)
     seed = (drawn[0] ^ (salt & stream.MASK), drawn[1] ^ (salt >> 32))
-    return tuple(_philox(_counter(stream.name_words(name)), seed)[:2] for name in names)
+    keys = _schedule(seed)
+    return tuple(_philox(stream.name_words(name), keys)[:2] for name in names)
 
 
 def _on_host(plan: FillPlan, dtype: str, shape: tuple[int, ...]) -> Any:
@@ -66,58 +73,109 @@ def _on_host(plan: FillPlan, dtype: str, shape: tuple[int, ...]) -> Any:
     return array.view(kind)
 
 
-def _stored(geometry: Geometry, canonical: Any) -> Any:
-    """Values with axes (named block, s, o, j) in the order of storage."""
-    factors = tf.reshape(canonical, geometry.canonical_shape)
-    return tf.reshape(tf.transpose(factors, geometry.inverse_order), geometry.shape)
+def _stored(geometry: Geometry, canonical: Any, across: bool = False) -> Any:
+    """Values with axes (named block, s, o, j), or across (named block, s, j, o), as stored."""
+    inner = len(geometry.output) + len(geometry.input)
+    lead = geometry.order[: len(geometry.order) - inner]
+    order = lead + geometry.input + geometry.output if across else geometry.order
+    factors = tf.reshape(canonical, [geometry.factors[axis].extent for axis in order])
+    if order != tuple(range(len(order))):
+        factors = tf.transpose(factors, np.argsort(order))
+    return tf.reshape(factors, geometry.shape)
 
 
 # --- words --------------------------------------------------------------------------------------
 
 
+class Seal(NamedTuple):
+    """What a draw takes from outside, sealed: no optimiser can tell what it is."""
+
+    keys: Any  # uint64, one row per named block
+    zero: Any  # int64
+
+
+def _seal(keys: tuple[tuple[Any, Any], ...]) -> Seal:
+    """A loop of two turns that inverts all bits."""
+    given = (tf.constant(0), tf.convert_to_tensor(keys, tf.uint64), tf.constant(0, tf.int64))
+    invert = tf.bitwise.invert
+    turn = (lambda i, *_: i < 2, lambda i, words, zero: (i + 1, invert(words), invert(zero)))
+    _, words, zero = tf.while_loop(*turn, given)
+    return Seal(words, zero)
+
+
 def _words(plan: FillPlan, purpose: int) -> Any:
-    """The words of all elements: uint32, axes (named block, s, o, j)."""
-    s, o, j = plan.geometry.counts
-    fours = -(-j // 4)
-    keys = _opaque(plan.keys)
-    counter = (_range(fours, 1), _range(o, 2), _range(s, 3), tf.constant(purpose, tf.uint64))
-    lanes = _philox(counter, (_column(keys[:, 0], 4), _column(keys[:, 1], 4)))
-    four = tf.stack([tf.cast(lane, tf.uint32) for lane in lanes], -1)
-    return tf.reshape(four, (len(plan.keys), s, o, 4 * fours))[..., :j]
+    """The words of all elements: uint64, axes (named block, s, o, j)."""
+    return _mapped(plan, _seal(plan.keys), purpose, False, tf.uint64, lambda words: words)
 
 
-def _opaque(keys: tuple[tuple[Any, Any], ...]) -> Any:
-    """The keys as a matrix that no optimiser takes for a constant: they are swapped twice."""
-    words = tf.convert_to_tensor(keys, tf.uint64)
-    swap = tf.while_loop(lambda i, _: i < 2, lambda i, k: (i + 1, tf.reverse(k, [1])), (0, words))
-    return swap[1]
+def _mapped(
+    plan: FillPlan,
+    seal: Seal,
+    purpose: int,
+    across: bool,
+    kind: Any,
+    finish: Callable[[Any], Any],
+) -> Any:
+    """What becomes of the words: axes (named block, s, o, j), or across (named block, s, j, o).
+
+    A line is one value of o and all of j; across, it is one block of four j and all of o.
+    """
+    (s, o, j), (s0, o0, j0) = plan.geometry.counts, plan.origin
+    blocks, fours = len(plan.keys), -(-j // 4)
+    lines, along = (fours, o) if across else (o, fours)
+    keys = _schedule((seal.keys[:, 0], seal.keys[:, 1]))
+
+    def make(line: Any) -> Any:
+        rest, here = line // max(lines, 1), _column(line % max(lines, 1))
+        block, there = rest // max(s, 1), tf.range(along, dtype=tf.int64)
+        quad, output = (here, there) if across else (there, here)
+        stack = _column(rest % max(s, 1))
+        counter = (quad + (j0 >> 2), output + o0, stack + s0, tf.constant(purpose, tf.int64))
+        own = keys if blocks == 1 else [_of_block(block, *pair) for pair in keys]
+        return finish(tf.stack(_philox(counter, own), 1 if across else 2))
+
+    made = _in_parts(make, blocks * s * lines, 4 * along, kind)
+    if across:
+        return tf.reshape(made, (blocks, s, 4 * fours, o))[:, :, :j]
+    return tf.reshape(made, (blocks, s, o, 4 * fours))[..., :j]
 
 
-def _range(count: int, axis: int) -> Any:
-    """0, 1, ... along an axis that is counted from the end."""
-    return _column(tf.cast(tf.range(count, dtype=tf.int64), tf.uint64), axis)
+def _of_block(block: Any, k0: Any, k1: Any) -> tuple[Any, Any]:
+    return _column(tf.gather(k0, block)), _column(tf.gather(k1, block))
 
 
-def _column(vector: Any, axis: int) -> Any:
-    return tf.reshape(vector, (-1,) + (1,) * (axis - 1))
+def _in_parts(make: Callable[[Any], Any], total: int, width: int, kind: Any) -> Any:
+    """``make`` of the lines from 0 to ``total``, of so many values each."""
+    size = max(1, _PART // max(width, 1) // 4 * 4)  # XLA makes slow loops of two lines
+    parts = -(-total // size)
+    if parts < 2:
+        return make(tf.range(total, dtype=tf.int64))
+    lines = tf.minimum(tf.range(parts * size, dtype=tf.int64), total - 1)
+    signature = tf.TensorSpec(None, kind)
+    made = tf.map_fn(make, tf.reshape(lines, (parts, size)), fn_output_signature=signature)
+    return tf.reshape(made, (parts * size, width))[:total]
 
 
-def _counter(words: tuple[int, int, int, int]) -> Words:
-    w0, w1, w2, w3 = (tf.constant(word, tf.uint64) for word in words)
-    return w0, w1, w2, w3
+def _column(vector: Any) -> Any:
+    return tf.reshape(vector, (-1, 1))
 
 
-def _philox(counter: Words, key: tuple[Any, Any]) -> Words:
-    """Philox4x32-10 on words that are held in uint64, broadcast against each other."""
-    constants = (_M0, _M1, _W0, _W1, stream.MASK, 32)
-    m0, m1, w0, w1, mask, half = (tf.constant(n, tf.uint64) for n in constants)
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(_ROUNDS):
-        p0, p1 = c0 * m0, c2 * m1
-        high0, high1 = _right(p0, half), _right(p1, half)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, p1 & mask, high0 ^ c3 ^ k1, p0 & mask
-        k0, k1 = (k0 + w0) & mask, (k1 + w1) & mask
+def _schedule(key: tuple[Any, Any]) -> list[tuple[Any, Any]]:
+    """The key words of every round."""
+    pairs = [key]
+    for _ in range(_ROUNDS - 1):
+        k0, k1 = pairs[-1]
+        pairs.append(((k0 + _W0) & stream.MASK, (k1 + _W1) & stream.MASK))
+    return pairs
+
+
+def _philox(counter: Words, keys: list[tuple[Any, Any]]) -> Words:
+    """Philox4x32-10 on words that are held in 64 bits, broadcast against each other."""
+    c0, c1, c2, c3 = (tf.cast(word, tf.uint64) for word in counter)
+    for k0, k1 in keys:
+        p0, p1 = c0 * _M0, c2 * _M1
+        high0, high1 = _right(p0, 32), _right(p1, 32)
+        c0, c1, c2, c3 = high1 ^ (c1 ^ k0), p1 & stream.MASK, high0 ^ (c3 ^ k1), p0 & stream.MASK
     return c0, c1, c2, c3
 
 
@@ -129,70 +187,66 @@ def _left(x: Any, n: Any) -> Any:
     return tf.bitwise.left_shift(x, tf.convert_to_tensor(n, x.dtype))
 
 
-# --- integers -----------------------------------------------------------------------------------
+# --- integers: int64, and not negative until the sign is applied --------------------------------
 
 
 def _integers(draw: Draw, u: Any) -> Any:
-    """As `initspec.stream.integers`."""
-    if draw.kind == "uniform":
-        z = tf.bitcast(u | 1, tf.int32)
-    elif draw.kind == "normal":
-        z = _normal(u)
+    """As `initspec.stream.integers`, of words in uint64."""
+    if draw.kind == "truncated_normal":
+        z = _normal(tf.bitcast(_mulhi(u, draw.width), tf.int64), draw.lo)
     else:
-        z = _normal((_mulhi(u, draw.width) + draw.lo) ^ (1 << 31))
+        ordered = tf.bitcast(u, tf.int64) ^ _SIGN
+        z = _normal(ordered, 0) if draw.kind == "normal" else (ordered | 1) - _SIGN
     return _affine(z, draw.offset, draw.multiplier) if draw.multiplier else z
 
 
 def _mulhi(a: Any, b: Any) -> Any:
     """The high word of the 32 x 32 bit product."""
-    wide = b if isinstance(b, int) else tf.cast(b, tf.uint64)
-    return tf.cast(_right(tf.cast(a, tf.uint64) * wide, 32), tf.uint32)
+    return _right(a * b, 32)
 
 
-def _normal(u: Any) -> Any:
-    """As `initspec.stream.normal`."""
-    sign = _right(tf.bitcast(u, tf.int32), 31)
-    w = ~_left(u ^ tf.bitcast(sign, tf.uint32), 1)
-    # Without the bit below the leading one it cannot round up to the next octave.
-    leading = tf.cast(w & ~_right(w, 1), tf.float32)
-    octave = _right(tf.bitcast(leading, tf.uint32), 23) - 127
-    n = _left(w, 31 - octave)
-    row = tf.bitcast(_left(octave, 7) | (_right(n, 24) & 127), tf.int32)
-    t = _left(n, 8)
-    c0, c12 = (tf.gather(tf.constant(column), row) for column in stream.TABLE.T)
-    c1, c2 = _left(_right(c12, 12), 1), c12 & 0xFFF
-    z = tf.bitcast(c0 - _mulhi(t, c1 - _mulhi(t, c2)), tf.int32)
+def _normal(quantile: Any, first: int) -> Any:
+    """As `initspec.stream.normal`, of the word ``u`` with ``u ^ 2**31 == quantile + first``.
+
+    A float64 holds half of w exactly, and cut into octaves.
+    """
+    off_centre = tf.cast(quantile, tf.float64) + (first + 0.5 - _SIGN)
+    sign = _right(tf.bitcast(off_centre, tf.int64), 63)
+    bits = tf.bitcast(_SIGN - tf.abs(off_centre), tf.int64)
+    entry = tf.gather(tf.constant(_TABLE), _right(bits, 45) & 0xFFF)
+    t = _right(bits, 13) & stream.MASK
+    c0, c1, c2 = _right(entry, 32), _right(entry, 11) & 0x1FFFFE, entry & 0xFFF
+    z = c0 - _mulhi(t, c1 - _mulhi(t, c2))
     return (z ^ sign) - sign
 
 
 def _affine(z: Any, offset: int, multiplier: int) -> Any:
     """As `initspec.stream.affine`."""
-    sign = _right(z, 31)
-    magnitude = tf.bitcast((z ^ sign) - sign, tf.uint32)
-    product = tf.bitcast(_mulhi(magnitude, multiplier), tf.int32)
+    sign = _right(z, 63)
+    product = _mulhi((z ^ sign) - sign, multiplier)
     return offset + ((product ^ sign) - sign)
 
 
 # --- values -------------------------------------------------------------------------------------
 
 
-def _values(draw: Draw, words: Any, dtype: str) -> Any:
-    z = _integers(draw, words)
-    if dtype == "float64":
-        return _wall(tf.cast(z, tf.float64) * draw.factor)
-    value = tf.cast(z, tf.float32) * draw.factor
-    return _wall(value) if dtype == "float32" else _narrow(value, dtype)
+def _drawn(plan: FillPlan, draw: Draw, dtype: str, across: bool = False) -> Any:
+    """The values of a draw.
 
-
-def _wall(x: Any) -> Any:
-    """The same values, beyond the reach of what follows.
-
-    XLA would merge the product with a factor of the user's, or fuse it with an addition; but it
-    does not look through integers that a loop of two turns inverts and inverts again.
+    They are xored with a zero that XLA cannot know to be one. Else it would merge the product with
+    a factor of the user's, or fuse it with an addition.
     """
-    bits = tf.bitcast(x, {tf.float32: tf.int32, tf.float64: tf.int64}[x.dtype])
-    turn = (lambda i, _: i < 2, lambda i, kept: (i + 1, ~kept))
-    return tf.bitcast(tf.while_loop(*turn, (tf.constant(0), bits))[1], x.dtype)
+    seal = _seal(plan.keys)
+    wide = tf.float64 if dtype == "float64" else tf.float32
+
+    def finish(words: Any) -> Any:
+        value = tf.cast(_integers(draw, words), wide) * draw.factor
+        if dtype in ("float16", "bfloat16"):
+            return _narrow(value, dtype)
+        bits = tf.bitcast(value, {tf.float32: tf.int32, tf.float64: tf.int64}[wide])
+        return tf.bitcast(bits ^ tf.cast(seal.zero, bits.dtype), wide)
+
+    return _mapped(plan, seal, draw.purpose, across, tf.as_dtype(dtype), finish)
 
 
 def _narrow(x: Any, dtype: str) -> Any:
@@ -230,7 +284,7 @@ def _float16(bits: Any) -> Any:
 
 def _sparse(plan: FillPlan, content: Sparse, dtype: str) -> Any:
     """The draw, with zeros where the words of the second purpose are smallest."""
-    values = _values(content.draw, _words(plan, content.draw.purpose), dtype)
+    values = _drawn(plan, content.draw, dtype)
     matrices = Matrices.of(plan.geometry)
     lines = (-1, matrices.rows, matrices.columns)
     axis = 2 if content.per == "output" else 1
@@ -238,8 +292,9 @@ def _sparse(plan: FillPlan, content: Sparse, dtype: str) -> Any:
     if not count:
         return values
     # With its position in the low bits every rank is unique, so the order needs no stable sort.
-    rank = _left(tf.cast(tf.reshape(_words(plan, ZEROS), lines), tf.int64), _POSITION_BITS)
-    rank |= tf.cast(_range(lines[axis], 3 - axis), tf.int64)
+    rank = _left(tf.reshape(tf.bitcast(_words(plan, ZEROS), tf.int64), lines), _POSITION_BITS)
+    position = tf.range(lines[axis], dtype=tf.int64)
+    rank |= position if axis == 2 else _column(position)
     line = rank if axis == 2 else tf.linalg.matrix_transpose(rank)
     last = -tf.math.top_k(-line, count).values[..., -1:]
     last = last if axis == 2 else tf.linalg.matrix_transpose(last)
@@ -252,7 +307,7 @@ def _orthogonal(plan: FillPlan, content: Orthogonal, dtype: str) -> Any:
     matrices, (s, o, j) = Matrices.of(plan.geometry), plan.geometry.counts
     normals = content.draw_plan(plan.geometry, plan.keys[0]).with_keys(plan.keys)
     assert normals.draw is not None, "the normals are a plain draw"
-    drawn = _values(normals.draw, _words(normals, 0), "float64")
+    drawn = _drawn(normals, normals.draw, "float64")
     q = content.gain * _haar(tf.reshape(drawn, (-1, matrices.rows, drawn.shape[-1])))
     if content.delta:
         before = matrices.tap(lambda k: (k - 1) // 2)
