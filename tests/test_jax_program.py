@@ -142,6 +142,7 @@ def test_in_every_setting_and_order_of_transformations(setting):
 
 
 def test_export():
+    pytest.importorskip("flatbuffers")
     bound = initspec.he_normal.bind("jax", layout="OIHW")
     exported = jax.export.export(
         jax.jit(lambda key: bound(key, (5, 4, 3, 3))), platforms=("cpu", "cuda", "tpu")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial, wraps
-from importlib import import_module
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -25,11 +24,6 @@ from jax import Array, lax
 from initspec import stream
 from initspec.layout import Geometry
 from initspec.plan import FillPlan
-
-try:
-    _enable_x64: Any = jax.enable_x64
-except AttributeError:  # JAX before 0.9
-    _enable_x64 = import_module("jax.experimental").enable_x64
 
 __all__ = [
     "Grid",
@@ -63,7 +57,7 @@ def with_64_bits(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _enable_x64(True):
+        with jax.enable_x64(True):
             return function(*args, **kwargs)
 
     return call

@@ -127,7 +127,10 @@ def _mapped(
 
     def make(line: Any) -> Any:
         rest, here = line // max(lines, 1), _column(line % max(lines, 1))
-        block, there = rest // max(s, 1), tf.range(along, dtype=tf.int64)
+        block = rest // max(s, 1)
+        # In bits that are cut off, every line has another: XLA would else see what is the same for
+        # all lines, work that out apart, and lose sight of the constants.
+        there = (tf.range(along, dtype=tf.int64) ^ _left(_column(line), 32)) & stream.MASK
         quad, output = (here, there) if across else (there, here)
         stack = _column(rest % max(s, 1))
         counter = (quad + (j0 >> 2), output + o0, stack + s0, tf.constant(purpose, tf.int64))
@@ -146,7 +149,7 @@ def _of_block(block: Any, k0: Any, k1: Any) -> tuple[Any, Any]:
 
 def _in_parts(make: Callable[[Any], Any], total: int, width: int, kind: Any) -> Any:
     """``make`` of the lines from 0 to ``total``, of so many values each."""
-    size = max(1, _PART // max(width, 1) // 4 * 4)  # XLA makes slow loops of two lines
+    size = max(1, _PART // max(width, 1))
     parts = -(-total // size)
     if parts < 2:
         return make(tf.range(total, dtype=tf.int64))
