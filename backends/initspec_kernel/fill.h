@@ -22,6 +22,7 @@ enum { WHOLE = 2 * GROUPS * WIDTH };          /* tiles are made in multiples of 
 enum { TILE = 128 / WHOLE * WHOLE };          /* at most: 2 KiB of words */
 enum { CHUNK = 16 };                          /* coordinates that are written at once */
 enum { STRETCH = 32 * TILE };                 /* along rows: four rows of it stay in cache */
+enum { AHEAD = 2048, LINE = 64 };             /* bytes: memory is asked for so early, by the line */
 
 static const unsigned char SIZES[] = {4, 8, 2, 2, 4}; /* bytes, by dtype */
 
@@ -254,11 +255,19 @@ INLINE void tile_values(const Job *job, const uint32_t *z, int count, void *to)
     for (int i = 0; i < count; i++)                                                              \
         memcpy(to + i * stride, from + i * (BYTES), BYTES);
 
+/* What is written soon: the machine does not foresee the next page, and finding it takes long. */
+INLINE void ask_ahead(const char *to, int bytes)
+{
+    for (int i = AHEAD; i < AHEAD + bytes; i += LINE)
+        PREFETCH((uintptr_t)to + (uintptr_t)i);
+}
+
 INLINE void move(char *to, ptrdiff_t stride, const char *from, int bytes, int count)
 {
-    if (stride == bytes)
+    if (stride == bytes) {
+        ask_ahead(to, count * bytes);
         memcpy(to, from, (size_t)count * (size_t)bytes);
-    else if (bytes == 2)
+    } else if (bytes == 2)
         MOVE(2)
     else if (bytes == 4)
         MOVE(4)

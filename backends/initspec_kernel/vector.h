@@ -18,6 +18,13 @@
 #define INLINE static inline __attribute__((always_inline))
 #endif
 
+/* A hint that an address will be written; it may lie behind the end of the tensor. */
+#if defined(_MSC_VER)
+#define PREFETCH(address) (void)(address)
+#else
+#define PREFETCH(address) __builtin_prefetch((const void *)(address), 1)
+#endif
+
 /* Addresses are best made one by one; Clang would make them in a register and take it apart. */
 #if defined(__clang__)
 #define KEEP_SCALAR(number) __asm__("" : "+r"(number))
