@@ -281,11 +281,16 @@ INLINE void store_along(const Job *job, int along, int64_t index, char *base, co
 {
     const int bytes = SIZES[job->dtype];
     const Coordinate *c = &job->at[along];
+    const ptrdiff_t stride = c->axes[c->count - 1].stride;
+    if (c->count == 1) {
+        move(base + index * stride, stride, values, bytes, count);
+        return;
+    }
     while (count > 0) {
         int64_t run;
         char *to = base + locate(c, index, &run);
         const int n = run < count ? (int)run : count;
-        move(to, c->axes[c->count - 1].stride, values, bytes, n);
+        move(to, stride, values, bytes, n);
         index += n;
         values += n * bytes;
         count -= n;
@@ -339,7 +344,8 @@ INLINE int collect(const Walk *walk, Place *place, Blocks *blocks)
     while (count + (row > TILE / 2 ? 1 : row) <= TILE && place->slow < walk->end[walk->slow]) {
         const Place from = *place;
         const int run = advance(walk, place, TILE - count);
-        ramp(blocks->at[walk->slow] + count, run, walk->origin[walk->slow] + from.slow, 0);
+        if (walk->end[walk->slow] - walk->begin[walk->slow] > 1)
+            ramp(blocks->at[walk->slow] + count, run, walk->origin[walk->slow] + from.slow, 0);
         ramp(blocks->at[walk->middle] + count, run, walk->origin[walk->middle] + from.middle, 0);
         ramp(blocks->at[walk->fast] + count, run, walk->origin[walk->fast] + from.fast, 1);
         blocks->run = count == 0;
@@ -399,6 +405,7 @@ INLINE void fill_walk(const Job *job, const Walk *walk)
     _Alignas(64) double values[LANES * TILE]; /* of any dtype */
     Keys keys;
     schedule(job, &keys);
+    ramp(blocks.at[walk->slow], TILE, walk->origin[walk->slow] + next.slow, 0); /* often all */
     for (int count = collect(walk, &next, &blocks), following; count > 0; count = following) {
         const int whole = (count + WHOLE - 1) / WHOLE * WHOLE;
         tile_words(job, &keys, &blocks, whole, walk->fast, words);

@@ -27,7 +27,7 @@ SECTIONS = {
     "cores; the last rows are the NumPy reference (`INITSPEC_KERNEL=off`).",
     "Bare words": "Normals against the Philox words that they are made of, in place, one core.",
     "Memory orders": "Initspec against itself, in place: other memory orders and short rows "
-    "against 4096x4096 OI.",
+    "against 4096x4096 OI, with about as many values.",
     "Small tensors": "Microseconds of one call for 64x64, in a loop over many tensors; the ratio "
     "is a cost.",
     "Compilers": "Inside the frameworks' compilers, all cores.",
@@ -47,6 +47,9 @@ PLAIN = {"distribution": "normal", "std": 0.02}
 OI, IO = Spec((4096, 4096), "OI"), Spec((4096, 4096), "IO")
 OIHW, HWIO = Spec((512, 512, 3, 3), "OIHW"), Spec((3, 3, 512, 512), "HWIO")
 ROWS = Spec((65536, 3, 3, 3), "OIHW")
+# As many values as 4096x4096 has: what comes back to a small tensor finds it gone from the caches.
+WIDE_OIHW, WIDE_HWIO = Spec((1365, 1365, 3, 3), "OIHW"), Spec((3, 3, 1365, 1365), "HWIO")
+WIDE_ROWS = Spec((621378, 3, 3, 3), "OIHW")
 EMBEDDING = Spec((50257, 768), "VO")
 SMALL_OI, SMALL_IO = Spec((64, 64), "OI"), Spec((64, 64), "IO")
 HUGE_OI, HUGE_IO = Spec((8192, 16384), "OI"), Spec((8192, 16384), "IO")
@@ -212,11 +215,11 @@ def bare_words() -> Iterable[Case]:
 def memory_orders() -> Iterable[Case]:
     """What a memory order costs; of two sizes, the rate counts."""
     for setting, name in ((ALL, "all cores"), (ONE, "one core")):
-        for spec, target in ((IO, 0.7), (HWIO, 0.7), (OIHW, 0.7), (ROWS, 0.7), (EMBEDDING, None)):
+        for spec in (IO, WIDE_HWIO, WIDE_OIHW, WIDE_ROWS, EMBEDDING):
             made = ours(side.torch_in_place, PLAIN, spec)
             base = Contender("4096x4096 OI", side.torch_in_place, ("initspec", PLAIN, OI))
             what = f"{name}, {text(PLAIN, spec)}"
-            rival = Rival(base, target, OI.size)
+            rival = Rival(base, None if spec is EMBEDDING else 0.7, OI.size)
             yield rate("Memory orders", what, made, spec, rival, setting=setting)
 
 
