@@ -161,6 +161,42 @@ def _locate(index: tl.tensor, axes: tl.tuple, AXES: tl.constexpr) -> tl.tensor:
     return offset
 
 
+@_jit()
+def _corner(
+    rows: tl.tensor,
+    columns: tl.tensor,
+    WIDE: tl.constexpr,
+    ALONG_ROWS: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+) -> tl.tuple:
+    """Rows, blocks and columns of this program's tile: the next one writes memory that follows."""
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    if ALONG_ROWS:
+        tiles = (rows + (ROWS - 1)) // ROWS
+        row, block = program % tiles * ROWS, program // tiles * BLOCKS
+    else:
+        tiles = (columns + (4 * BLOCKS - 1)) // (4 * BLOCKS)
+        row, block = program // tiles * ROWS, program % tiles * BLOCKS
+    column = block * 4 + tl.arange(0, 4 * BLOCKS)
+    return row + tl.arange(0, ROWS), block + tl.arange(0, BLOCKS), column
+
+
+@_jit()
+def _counter(
+    row: tl.tensor, block: tl.tensor, origin: tl.tuple, outputs: tl.tensor, STACKED: tl.constexpr
+) -> tl.tuple:
+    """The words of Philox's counter that differ in a tile: blocks, o and s."""
+    o, s = row, row * 0
+    if STACKED:
+        s = row // outputs
+        o = row - s * outputs
+    s0, o0, block0 = origin
+    return (block + block0).to(tl.uint32), (o + o0).to(tl.uint32), (s + s0).to(tl.uint32)
+
+
 # Left alone, Triton would compile another kernel for a 1 and for a multiple of 16, key by key.
 _NUMBERS = "key0 key1 purpose s0 o0 block0 lo width offset multiplier factor rows outputs columns"
 _NUMBERS += " row_size0 row_size1 row_step0 row_step1 row_step2"
@@ -209,44 +245,26 @@ def _tile(
     BLOCKS: tl.constexpr,
 ) -> None:
     """Write one tile of ROWS rows by BLOCKS blocks of four columns."""
-    program = tl.program_id(0)
     if WIDE:
-        program = program.to(tl.int64)
         rows, columns = rows.to(tl.int64), columns.to(tl.int64)
     columns = columns * UNIT
-    # Programs that follow each other write memory that follows.
-    if ALONG_ROWS:
-        tiles = (rows + (ROWS - 1)) // ROWS
-        row, block = program % tiles * ROWS, program // tiles * BLOCKS
-    else:
-        tiles = (columns + (4 * BLOCKS - 1)) // (4 * BLOCKS)
-        row, block = program // tiles * ROWS, program % tiles * BLOCKS
-    column = block * 4 + tl.arange(0, 4 * BLOCKS)
-    row, block = row + tl.arange(0, ROWS), block + tl.arange(0, BLOCKS)
-    o, s = row, row * 0
-    if STACKED:
-        s = row // outputs
-        o = row - s * outputs
-    x0, x1 = (block + block0).to(tl.uint32), (o + o0).to(tl.uint32)
-    x2, x3 = (s + s0).to(tl.uint32), purpose.to(tl.uint32)
-    key, draw = (key0, key1), (lo, width, offset, multiplier)
-    row_axes = (row_size0, row_size1, row_step0, row_step1, row_step2)
-    column_axes = (column_size0, column_size1, column_step0, column_step1, column_step2)
-    at_row = _locate(row, row_axes, ROW_AXES) * UNIT
+    row, block, column = _corner(rows, columns, WIDE, ALONG_ROWS, ROWS, BLOCKS)
+    x0, x1, x2 = _counter(row, block, (s0, o0, block0), outputs, STACKED)
+    key, x3, draw = (key0, key1), purpose.to(tl.uint32), (lo, width, offset, multiplier)
+    at_row = _locate(row, (row_size0, row_size1, row_step0, row_step1, row_step2), ROW_AXES) * UNIT
+    axes = (column_size0, column_size1, column_step0, column_step1, column_step2)
     if ALONG_ROWS:  # the four values of a block lie in four rows of memory
         words = _philox(key, x0[:, None], x1[None, :], x2[None, :], x3)
         for lane in tl.static_range(LANES):
-            z = _integers(words[lane], table, draw, KIND, AFFINE)
-            at_column = _locate(block * 4 + lane, column_axes, COLUMN_AXES)
-            mask = (block * 4 + lane < columns)[:, None] & (row < rows)[None, :]
-            _store(out + (at_column[:, None] + at_row[None, :]), z, mask, factor, DTYPE)
+            z, column = _integers(words[lane], table, draw, KIND, AFFINE), block * 4 + lane
+            at = _locate(column, axes, COLUMN_AXES)[:, None] + at_row[None, :]
+            _store(out + at, z, (column < columns)[:, None] & (row < rows)[None, :], factor, DTYPE)
     else:  # they are neighbours
         u0, u1, u2, u3 = _philox(key, x0[None, :], x1[:, None], x2[:, None], x3)
         u = tl.reshape(tl.join(tl.join(u0, u2), tl.join(u1, u3)), (ROWS, 4 * BLOCKS))
         z = _integers(u, table, draw, KIND, AFFINE)
-        at_column = _locate(column, column_axes, COLUMN_AXES)
-        mask = (row < rows)[:, None] & (column < columns)[None, :]
-        _store(out + (at_row[:, None] + at_column[None, :]), z, mask, factor, DTYPE)
+        at = at_row[:, None] + _locate(column, axes, COLUMN_AXES)[None, :]
+        _store(out + at, z, (row < rows)[:, None] & (column < columns)[None, :], factor, DTYPE)
 
 
 # --- on the host ------------------------------------------------------------------------------
