@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import stream
 from .draw import check_range
 from .errors import InitspecTypeError, InitspecValueError
-from .layout import Layout, LayoutOptions
+from .layout import Layout, LayoutOptions, check_known
 from .plan import FillPlan, check_dtype
 from .shape import check_shape
 
@@ -64,6 +64,10 @@ class Backend(ABC):
 
         return secrets.randbits(64)
 
+    def devices(self) -> dict[str, str]:
+        """The accelerators in reach, and in words how tensors are made there."""
+        return {}
+
     def bind(self, initializer: Initializer, **options: Any) -> Any:
         """The initializer as the framework's own kind of object."""
         advice = "Call the initializer itself, or bind to 'torch', 'tensorflow', 'jax' or 'keras'."
@@ -117,6 +121,7 @@ class Backend(ABC):
         found = None if options is None else _plans.get(key)
         if found is not None:
             return found
+        check_known(layout)  # or a wrong keyword could pass for one of plan's own
         made = initializer.plan(dims, convention=self.convention, **layout)
         check_range(made.content, dtype)
         if options is not None:

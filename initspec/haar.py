@@ -52,7 +52,7 @@ class Orthogonal:
         place: tuple[Any, ...] = (...,)
         if self.delta:  # as in jax, the centre of an even kernel is (k - 1) // 2
             place = (..., *((k - 1) // 2 for k in plan.geometry.spatial))
-            out[...] = out.dtype.type(0)
+            out[...] = 0
         for key, view in plan.blocks(out):
             target: NDArray[Any] = view[place]
             grid = Grid.of(plan.geometry, target.shape)

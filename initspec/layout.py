@@ -24,6 +24,7 @@ __all__ = [
     "Geometry",
     "Layout",
     "LayoutOptions",
+    "check_known",
     "check_options",
     "default_pattern",
     "resolve",
@@ -457,7 +458,7 @@ class LayoutOptions(TypedDict, total=False):
 
 def check_options(options: Mapping[str, Any]) -> LayoutOptions:
     """Layout keywords in a form that can be kept, checked as far as one can without a shape."""
-    _check_known(options)
+    check_known(options)
     given = {name: _kept(value) for name, value in options.items() if value is not None}
     if "groups" in given:
         check_count(given["groups"], "groups")
@@ -472,7 +473,8 @@ def _kept(value: Any) -> Any:
     return value if plain else tuple(value)
 
 
-def _check_known(options: Mapping[str, Any]) -> None:
+def check_known(options: Mapping[str, Any]) -> None:
+    """Refuse keywords that are none of a layout's."""
     known = LayoutOptions.__annotations__
     for name, value in options.items():
         if name not in known:
@@ -482,7 +484,7 @@ def _check_known(options: Mapping[str, Any]) -> None:
 
 def resolve(options: LayoutOptions, rank: int, convention: str, *, fans: bool) -> Layout:
     """The layout that the options describe; the convention's own for the rank if they name none."""
-    _check_known(options)
+    check_known(options)
     given: dict[str, Any] = {**options}
     pattern = given.pop("layout", None)
     if pattern is None:

@@ -47,11 +47,6 @@ class Matrices:
         """Inputs times kernel positions."""
         return self.inputs * self.taps
 
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.count * self.rows * self.columns
-
     def tap(self, centre: Callable[[int], int]) -> int:
         """The flat kernel position of the centre."""
         position = 0

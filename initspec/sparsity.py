@@ -89,7 +89,7 @@ def _clear(values: NDArray[Any], mask: NDArray[np.bool_]) -> None:
 
 def _smallest(words: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
     """Where, along the last axis, the ``count`` smallest words are; of equal words the first."""
-    last = np.partition(words, count - 1)[..., count - 1 :][..., :1]
+    last = np.partition(words, count - 1)[..., count - 1 : count]
     mask: NDArray[np.bool_] = words <= last
     if np.count_nonzero(mask) > count * last.size:
         for line in np.argwhere(mask.sum(axis=-1) > count):

@@ -20,7 +20,7 @@ from .matrices import Grid, Matrices
 from .plan import Fill, FillPlan
 from .sparsity import ZEROS, Sparse
 
-__all__ = ["ZEROS", "Bilinear", "Constant", "Diagonal", "Fill", "Matrices", "Orthogonal", "Sparse"]
+__all__ = ["ZEROS", "Bilinear", "Constant", "Diagonal", "Matrices", "Orthogonal", "Sparse"]
 
 _BATCH = 2**17  # elements of small matrices whose diagonals are written together
 
@@ -47,10 +47,8 @@ class Diagonal:
     def write(self, plan: FillPlan, out: NDArray[Any], dtype: str, fill: Fill) -> None:
         """Write the diagonal of every group and stack."""
         matrices = Matrices.of(plan.geometry)
-        area, step = (
-            matrices.rows * matrices.columns,
-            np.arange(min(matrices.rows, matrices.inputs)),
-        )
+        area = matrices.rows * matrices.columns
+        step = np.arange(min(matrices.rows, matrices.inputs))
         # As in torch, the centre of an even kernel is k // 2.
         within = step * matrices.columns + step * matrices.taps + matrices.tap(lambda k: k // 2)
         out[...] = _scalar(0.0, dtype)

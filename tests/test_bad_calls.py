@@ -97,6 +97,8 @@ OPTIONS: list[tuple[Options, type[InitspecError], str]] = [
         "group: got 2; expected one of the keywords ['layout', 'groups', 'blocks'",
     ),
     ({"group": 2}, OTHER, "Did you mean 'groups'?"),
+    ({"keys": ((1, 2),)}, OTHER, "keys: got ((1, 2),); expected one of the keywords ['layout',"),
+    ({"convention": "OI"}, OTHER, "convention: got 'OI'; expected one of the keywords ['layout',"),
     # dtype, device, backend
     (
         {"dtype": "int32"},

@@ -76,8 +76,8 @@ def fill(
 ) -> None:
     """Write a plan's values into ``out`` (any strides; uint16 for bfloat16).
 
-    The number of threads never changes a bit; ``threads=None`` takes the default, see `info`, but
-    not more than ``most``.
+    The number of threads never changes a bit. ``threads=None`` takes the default, see `info`; there
+    are never more than ``most``, whoever asked for them.
     """
     asked = _threads.asked(threads)  # wrong numbers are refused for small tensors too
     native, draw = _active(), plan.content

@@ -1,4 +1,5 @@
-/* The Python face of the kernel: one function, `fill`, which checks everything and then writes. */
+/* The Python face of the kernel: `fill` checks everything and then writes; the rest are small
+ * services. */
 #if defined(__linux__)
 #define _DEFAULT_SOURCE /* madvise */
 #include <sys/mman.h>

@@ -58,6 +58,10 @@ class TorchBackend(Backend):
             layout=layout,
         )
 
+    def devices(self) -> dict[str, str]:
+        """The accelerators that torch can use, with the path that their tensors take."""
+        return device.devices()
+
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> torch.Tensor:
         """A new contiguous tensor on the device, by default torch's default device."""
         if device is not None:

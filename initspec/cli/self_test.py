@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,7 @@ def examine(name: str) -> dict[str, Any]:
     try:
         backend = get_backend(name)
         wrong = [case for case in CASES if not _agrees(backend, *case)]
-        devices = _devices(name)
+        devices = backend.devices()
     except BackendError as error:
         return {"state": "broken", "version": "", "detail": str(error)}
     except Exception as error:
@@ -46,14 +45,6 @@ def examine(name: str) -> dict[str, Any]:
     detail += "".join(f"; {device}: {how}" for device, how in devices.items())
     version = str(getattr(sys.modules.get(name), "__version__", ""))
     return {"state": "failed" if wrong else "ok", "version": version, "detail": detail}
-
-
-def _devices(name: str) -> dict[str, str]:
-    """The accelerators that torch can use, and who makes their tensors."""
-    if name != "torch":
-        return {}
-    found: dict[str, str] = import_module("initspec_torch.device").devices()
-    return found
 
 
 def _agrees(backend: Backend, recipe: str, shape: tuple[int, ...], dtype: str) -> bool:
