@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from initspec.description import Description
 # Frameworks read these when they are imported, and some test files import them at the top.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+# The modules that test files share.
+pytest.register_assert_rewrite(
+    "jax_checks", "keras_checks", "samples", "tensorflow_checks", "torch_checks"
+)
 
 PACKAGES = ("numpy", "torch", "tensorflow", "tensorflow-cpu", "jax", "keras", "scipy", "hypothesis")
 
@@ -49,6 +55,35 @@ def _kernel() -> str:
     import initspec_kernel
 
     return str(initspec_kernel.info())
+
+
+@pytest.fixture(scope="module")
+def native() -> ModuleType:
+    """The C kernel; without it the test is skipped, or fails where the kernel is required."""
+    import initspec_kernel
+
+    if initspec_kernel._kernel is None:
+        require = os.environ.get("INITSPEC_KERNEL") == "require"
+        (pytest.fail if require else pytest.skip)(initspec_kernel.info().reason)
+    return initspec_kernel._kernel
+
+
+@pytest.fixture
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable says how the C kernel is used."""
+    for name in ("INITSPEC_KERNEL", "INITSPEC_ISA", "INITSPEC_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small operators of torch by many threads take long on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

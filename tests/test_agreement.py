@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import samples
+from samples import bits
 
 import initspec
 import initspec_kernel
@@ -51,15 +53,7 @@ LAYOUTS: dict[str, Callable[[int], tuple[int, ...]]] = {
 
 def reference(init: Initializer, shape: tuple[int, ...], layout: str, dtype: str) -> Any:
     plan = init.plan(shape, layout=layout).with_keys((stream.key(SEED, NAME),))
-    out = np.empty(shape, np.uint16 if dtype == "bfloat16" else dtype)
-    stream.fill(plan, out, dtype)
-    return out
-
-
-def bits(array: Any) -> Any:
-    """The bit patterns, so that -0.0 is not 0.0 and nothing is compared with a tolerance."""
-    host = np.ascontiguousarray(array)
-    return host.view({2: np.uint16, 4: np.uint32, 8: np.uint64}[host.dtype.itemsize])
+    return samples.reference(plan, dtype)
 
 
 @dataclass(frozen=True)

@@ -4,35 +4,27 @@ Throughput is the business of ``python tests/benchmarks/gpu.py``.
 """
 
 import sys
+from functools import partial
 
-import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import initspec
 from initspec import stream
-from initspec.draw import normal_draw, truncated_draw, uniform_draw
-from initspec.layout import Layout
-from initspec.plan import FillPlan
 
 torch = pytest.importorskip("torch")
+
+import torch_checks  # noqa: E402
+from torch_checks import any_extents, any_view, assert_only_written, turned  # noqa: E402
 
 from initspec_torch import device, integer  # noqa: E402
 from initspec_torch.memory import NAMES, host_view  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
-KEYS = (0xF43F6A88, 0x85A308D3)
-DRAWS = {
-    "uniform": uniform_draw(-0.25, 0.25),
-    "uniform off centre": uniform_draw(-0.1, 0.35),
-    "normal": normal_draw(0.05),
-    "normal with mean": normal_draw(0.05, mean=-1.0),
-    "truncated": truncated_draw(0.05, 0.0, -2.0, 2.0),
-    "truncated one side": truncated_draw(1.5, 3.0, -0.5, None),
-    "subnormal in float16": normal_draw(2.0**-18),
-}
+DRAWS = samples.DRAWS | samples.SUBNORMAL
 LAYOUTS = {
     "I": (1301,),
     "O": (2100,),
@@ -46,25 +38,15 @@ LAYOUTS = {
     "(G O) I H W": (12, 2, 3, 3),
 }
 SHAPE, GIVEN = (48, 20, 3, 3), {"backend": "torch", "seed": 7, "name": "w"}
+plan_for = partial(samples.plan_for, key=samples.NEGATIVE_KEYS)
 
 
-def plan_for(pattern, shape, draw=DRAWS["normal"], origin=(0, 0, 0)):
-    layout = Layout.parse(pattern, groups=4 if "G" in pattern else None)
-    return FillPlan(layout.bind(shape), draw, (KEYS,), origin)
+def kernel(plan, _, out):
+    device.fill(plan, out, None)  # nothing may pass through the host
 
 
 def assert_equals_reference(plan, out, write=None):
-    if write is None:
-        device.fill(plan, out, None)  # nothing may pass through the host
-    else:
-        write(plan, plan.content, out)
-    expected = np.empty(out.shape, host_view(out.cpu()).dtype)
-    stream.fill(plan, expected, NAMES[out.dtype])
-    assert np.ascontiguousarray(host_view(out.cpu())).tobytes() == expected.tobytes()
-
-
-def turned(shape, **options):
-    return torch.empty(shape[::-1], **options).permute(tuple(reversed(range(len(shape)))))
+    torch_checks.assert_equals_reference(write or kernel, plan, out)
 
 
 def test_the_kernel_is_active():
@@ -102,15 +84,10 @@ def test_sizes_around_the_edges_of_blocks_vectors_and_tiles(dtype, outputs, inpu
 @settings(max_examples=25)
 @given(st.data())
 def test_any_strides_and_nothing_else_is_written(data):
-    shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=4, max_size=4), label="shape"))
-    order = data.draw(st.permutations(range(4)), label="memory order")
-    steps = data.draw(st.lists(st.integers(1, 3), min_size=4, max_size=4), label="steps")
-    base = torch.full([1 + shape[a] * steps[a] for a in order], 7.0, device="cuda")
-    cuts = tuple(slice(1, 1 + shape[a] * steps[a], steps[a]) for a in order)
-    out = base[cuts].permute(*np.argsort(order).tolist())
+    shape = any_extents(data, 4)
+    base, out = any_view(data, shape, device="cuda")
     assert_equals_reference(plan_for("OIHW", shape), out)
-    out.fill_(7.0)
-    assert base.eq(7.0).all()
+    assert_only_written(base, out)
 
 
 @pytest.mark.parametrize("dtype", NAMES, ids=str)

@@ -35,14 +35,7 @@ INITIALIZERS = [
     initspec.orthogonal(),
 ]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Small operators by many threads take long on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)

@@ -1,66 +1,28 @@
 """The stream by torch's own integer operators: equal to the reference, and small in memory."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import LAYOUTS, plan_for
 
 from initspec import stream
-from initspec.draw import normal_draw, truncated_draw, uniform_draw
-from initspec.layout import Layout
-from initspec.plan import FillPlan
 
 torch = pytest.importorskip("torch")
 
+import torch_checks  # noqa: E402
+from torch_checks import any_shape, any_view, assert_only_written, turned  # noqa: E402
+
 from initspec_torch import integer, strides  # noqa: E402
-from initspec_torch.memory import NAMES, host_view  # noqa: E402
+from initspec_torch.memory import NAMES  # noqa: E402
 
-KEYS = (0x243F6A88, 0x85A308D3)  # digits of pi
-DRAWS = {
-    "uniform": uniform_draw(-0.25, 0.25),
-    "uniform off centre": uniform_draw(-0.1, 0.35),
-    "normal": normal_draw(0.05),
-    "normal with mean": normal_draw(0.05, mean=-1.0),
-    "truncated": truncated_draw(0.05, 0.0, -2.0, 2.0),
-    "truncated one side": truncated_draw(1.5, 3.0, -0.5, None),
-    "subnormal in float16": normal_draw(2.0**-18),
-}
-LAYOUTS = {
-    "": (),
-    "I": (13,),
-    "O": (21,),
-    "OI": (33, 70),
-    "OIHW": (5, 3, 3, 3),
-    "HWIO": (3, 3, 3, 37),
-    "IOO": (6, 3, 11),
-    "SIO": (4, 5, 9),
-    "OIS": (3, 5, 40),
-    "(G O) I H W": (12, 2, 3, 3),
-}
+DRAWS = samples.DRAWS | samples.SUBNORMAL
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Small operators by many threads take long on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def plan_for(pattern, shape, draw=DRAWS["normal"], origin=(0, 0, 0), **options):
-    groups = 4 if "G" in pattern else None
-    layout = Layout.parse(pattern, groups=groups, **options)
-    keys = tuple((KEYS[0] + i, KEYS[1]) for i in range(max(1, len(layout.blocks))))
-    return FillPlan(layout.bind(shape), draw, keys, origin)
-
-
-def assert_equals_reference(plan, out, write=integer.fill):
-    write(plan, plan.content, out)
-    expected = np.empty(out.shape, host_view(out).dtype)
-    stream.fill(plan, expected, NAMES[out.dtype])
-    found = np.ascontiguousarray(host_view(out))
-    assert found.tobytes() == expected.tobytes()
+pytestmark = pytest.mark.usefixtures("one_thread")
+assert_equals_reference = partial(torch_checks.assert_equals_reference, integer.fill)
 
 
 @pytest.mark.parametrize("dtype", NAMES, ids=str)
@@ -74,8 +36,7 @@ def test_every_draw_in_every_dtype(draw, dtype):
 @pytest.mark.parametrize("pattern", LAYOUTS)
 def test_every_layout_in_both_memory_orders(pattern):
     shape = LAYOUTS[pattern]
-    turned = torch.empty(shape[::-1]).permute(tuple(reversed(range(len(shape)))))
-    for out in (torch.empty(shape), turned):
+    for out in (torch.empty(shape), turned(shape)):
         assert_equals_reference(plan_for(pattern, shape), out)
 
 
@@ -102,29 +63,12 @@ def test_named_blocks_have_keys_of_their_own():
     assert out.unique().numel() == out.numel()
 
 
-def a_view(data):
-    """A shape with a pattern, and a tensor of that shape inside of some memory."""
-    rank = data.draw(st.integers(1, 5), label="rank")
-    pattern = "".join(data.draw(st.permutations("SOIHW"), label="roles")[:rank])
-    pattern = "O" if pattern == "S" else pattern
-    shape = data.draw(st.lists(st.integers(1, 9), min_size=rank, max_size=rank), label="shape")
-    order = data.draw(st.permutations(range(rank)), label="memory order")
-    steps = data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank), label="steps")
-    dtype = data.draw(st.sampled_from(list(NAMES)), label="dtype")
-    base = torch.full([1 + shape[axis] * steps[axis] for axis in order], 7.0, dtype=dtype)
-    cuts = tuple(slice(1, 1 + shape[axis] * steps[axis], steps[axis]) for axis in order)
-    return pattern, tuple(shape), base, base[cuts].permute(*np.argsort(order).tolist())
-
-
-def assert_only_written(base, out):
-    out.fill_(7.0)
-    assert base.eq(7.0).all()
-
-
 @settings(max_examples=60)
 @given(st.data())
 def test_any_shape_and_strides_and_nothing_else_is_written(data):
-    pattern, shape, base, out = a_view(data)
+    pattern, shape = any_shape(data)
+    dtype = data.draw(st.sampled_from(list(NAMES)), label="dtype")
+    base, out = any_view(data, shape, dtype=dtype)
     draw = DRAWS[data.draw(st.sampled_from(sorted(DRAWS)), label="draw")]
     assert_equals_reference(plan_for(pattern, shape, draw), out)
     assert_only_written(base, out)

@@ -12,25 +12,10 @@ from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
+from jax_checks import RAW_KEY, reference, same  # noqa: E402
 
 # The package has a backend in both senses: here the module is meant.
 backend_module = importlib.import_module("initspec_jax.backend")
-
-SEED = 0x9E3779B97F4A7C15
-RAW_KEY = np.array([SEED >> 32, SEED & 0xFFFFFFFF], np.uint32)
-
-
-def reference(init, shape, dtype="float32", seed=SEED, name="", **layout):
-    return init(shape, dtype=dtype, seed=seed, name=name, **layout)
-
-
-def same(actual, expected):
-    """Bits, shape and dtype."""
-    assert isinstance(actual, jax.Array)
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    unsigned = f"u{expected.dtype.itemsize}"
-    np.testing.assert_array_equal(np.asarray(actual).view(unsigned), expected.view(unsigned))
 
 
 # --- other libraries ---------------------------------------------------------------------------

@@ -13,30 +13,16 @@ from initspec.registry import get_backend
 jax = pytest.importorskip("jax")
 
 import jax.numpy as jnp  # noqa: E402
+from jax_checks import RAW_KEY, reference, same  # noqa: E402
 
 from initspec_jax.words import Grid  # noqa: E402
 
-SEED = 0x9E3779B97F4A7C15
-RAW_KEY = np.array([SEED >> 32, SEED & 0xFFFFFFFF], np.uint32)
 DRAWS = {
     "uniform": initspec.glorot_uniform,
     "normal": initspec.variance_scaling(2.0, "fan_out", "normal"),
     "normal with mean": initspec.normal(0.05, mean=-1.0),
     "truncated": initspec.he_normal,
 }
-
-
-def reference(init, shape, dtype="float32", seed=SEED, name="", **layout):
-    return init(shape, dtype=dtype, seed=seed, name=name, **layout)
-
-
-def same(actual, expected):
-    """Bits, shape and dtype."""
-    assert isinstance(actual, jax.Array)
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    unsigned = f"u{expected.dtype.itemsize}"
-    np.testing.assert_array_equal(np.asarray(actual).view(unsigned), expected.view(unsigned))
 
 
 # --- alone -------------------------------------------------------------------------------------

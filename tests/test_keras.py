@@ -1,19 +1,19 @@
 """Keras: every layer's weights are the NumPy draw, on every Keras backend.
 
-Keras fixes its backend when it is imported, so this file runs once more for each other backend.
+Keras fixes its backend when it is imported, so this file and test_keras_saving.py run
+once more for each other backend.
 """
 
-import copy
-import json
 import os
-import pickle
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from keras_checks import bound, built, dense, host, quiet, same
 
 import initspec
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
@@ -23,23 +23,19 @@ from initspec_keras import native as native_module
 
 layers = keras.layers
 ACTIVE = keras.backend.backend()
+FILES = (__file__, Path(__file__).with_name("test_keras_saving.py"))
 CHILD = "INITSPEC_TEST_KERAS_CHILD"
 OTHERS = sorted({"tensorflow", "jax", "torch", "numpy"} - {ACTIVE})
-he, glorot = initspec.he_normal, initspec.glorot_uniform
+he = initspec.he_normal
 
-pytestmark = pytest.mark.filterwarnings(
-    # Keras on NumPy traces with uninitialised arrays, and does not know of NumPy 2's copy keyword.
-    "ignore:overflow",
-    "ignore:invalid value",
-    "ignore:__array__ implementation",
-)
+pytestmark = quiet
 trains = pytest.mark.skipif(ACTIVE == "numpy", reason="Keras does not train on NumPy")
 
 
 @pytest.fixture(scope="module")
 def runs():
-    """This file on each other backend, all at once."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    """The files on each other backend, all at once."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
     common = {**os.environ, CHILD: "1", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     started = {
@@ -68,27 +64,6 @@ def _policies():
     keras.config.set_floatx("float32")
 
 
-def host(tensor):
-    return np.asarray(get_backend("keras").to_host(tensor))
-
-
-def same(tensor, expected):
-    found = host(tensor)
-    bits = f"u{expected.dtype.itemsize}"
-    assert found.shape == expected.shape
-    assert found.dtype.itemsize == expected.dtype.itemsize
-    np.testing.assert_array_equal(found.view(bits), expected.view(bits))
-
-
-def built(layer, *shape):
-    layer.build(shape)
-    return layer
-
-
-def dense(init, name="fc", **options):
-    return built(layers.Dense(6, kernel_initializer=init, name=name, **options), None, 5)
-
-
 # --- the same bits ----------------------------------------------------------------------------
 
 
@@ -106,10 +81,6 @@ def test_path_of_the_variable_is_the_name():
 def test_path_within_a_name():
     layer = dense(he.bind("keras", seed=7, name="encoder/{path}"))
     same(layer.kernel, he((5, 6), seed=7, name="encoder/fc/kernel"))
-
-
-def bound(layout=None, **options):
-    return he.bind("keras", seed=3, layout=layout, **options)
 
 
 KERNELS = {
@@ -398,108 +369,6 @@ def test_constants_leave_the_generator_alone():
     state = random.getstate()
     dense(initspec.zeros.bind("keras"))
     assert random.getstate() == state
-
-
-# --- saving -----------------------------------------------------------------------------------
-
-OPTIONS = [
-    {},
-    {"seed": 2**64 - 1, "name": "a/{path}"},
-    {"layout": "H W I (G O)", "groups": 4, "stride": (2, 2)},
-    {"layout": "I (4 O)", "blocks": ["i", "f", "c", "o"]},
-    {"layout": "(G O) I", "sizes": {"G": 2}, "transposed": False},
-]
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-def test_config_round_trip(options):
-    init = glorot.bind("keras", **options)
-    config = json.loads(json.dumps(init.get_config()))
-    twin = KerasInitializer.from_config(config)
-    assert twin == init
-    assert hash(twin) == hash(init)
-    assert twin.get_config() == init.get_config()
-    assert repr(twin) == repr(init)
-    assert copy.deepcopy(init) == pickle.loads(pickle.dumps(init)) == init.clone() == init
-    assert keras.initializers.deserialize(keras.initializers.serialize(init)) == init
-
-
-def test_every_argument_counts_for_equality():
-    different = [glorot.bind("keras", **options) for options in OPTIONS]
-    different += [he.bind("keras"), glorot.bind("keras", seed=0), glorot.bind("keras", name="w")]
-    assert len(set(different)) == len(different)
-    assert glorot.bind("keras") != "glorot_uniform"
-
-
-def test_told_axes_survive_the_config():
-    init = KerasInitializer("he_normal", seed=0, input_axes=[0], output_axes=[1, 2])
-    assert init.clone() == init != KerasInitializer("he_normal", seed=0)
-
-
-def test_layers_take_a_plain_dictionary():
-    config = {"initializer": "he_normal", "seed": 3}
-    layer = dense({"class_name": "initspec>Initializer", "config": config})
-    same(layer.kernel, he((5, 6), seed=3, name="fc/kernel"))
-
-
-def network():
-    init = bound()
-    inputs = keras.Input((6, 8))
-    attention = layers.MultiHeadAttention(2, 3, kernel_initializer=init, name="mha")
-    lstm = layers.LSTM(4, kernel_initializer=init, recurrent_initializer=init, name="rnn")
-    head = layers.Dense(3, kernel_initializer=init, name="head")
-    return keras.Model(inputs, head(lstm(attention(inputs, inputs))))
-
-
-def changed(model):
-    model.layers[-1].kernel.assign(np.full((4, 3), 0.5, "float32"))
-    return model
-
-
-def weights(model):
-    return [host(w).tobytes() for w in model.weights]
-
-
-def test_saved_models_come_back(tmp_path):
-    model = changed(network())
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert weights(loaded) == weights(model)
-    assert loaded.layers[-1].kernel_initializer == model.layers[-1].kernel_initializer
-
-
-def test_clones_are_initialised_alike():
-    model = network()
-    start = weights(model)
-    assert weights(keras.models.clone_model(changed(model))) == start
-
-
-def test_bidirectional_layers_are_saved(tmp_path):
-    lstm = layers.LSTM(4, kernel_initializer=bound(), recurrent_initializer=bound())
-    model = keras.Sequential([keras.Input((6, 8)), layers.Bidirectional(lstm)])
-    model.save(tmp_path / "model.keras")
-    assert weights(keras.saving.load_model(tmp_path / "model.keras")) == weights(model)
-
-
-def test_configs_that_cannot_be_read():
-    config = bound().get_config()
-    newer = {**config, "initializer": {**config["initializer"], "initspec": 99}}
-    for wrong, where in [
-        (newer, "initspec"),
-        ({**config, "initializr": 1}, "initializr"),
-        ({**config, "quantum": 1}, "quantum"),
-        ({"seed": 1}, "initializer"),
-    ]:
-        with pytest.raises(InitspecError) as caught:
-            KerasInitializer.from_config(wrong)
-        assert caught.value.where == where
-
-
-def test_newer_formats_in_saved_layers():
-    config = layers.serialize(dense(bound()))
-    config["config"]["kernel_initializer"]["config"]["initializer"]["initspec"] = 99
-    with pytest.raises(TypeError, match="upgrade"):  # Keras wraps what it meets
-        layers.deserialize(config)
 
 
 # --- errors -----------------------------------------------------------------------------------

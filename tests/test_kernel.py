@@ -2,68 +2,24 @@
 
 import itertools
 import math
-import os
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import DRAWS, KEYS, LAYOUTS, STORAGE, bits, plan_for, reference
 
 import initspec_kernel
 from initspec import stream
-from initspec.draw import Draw, normal_draw, truncated_draw, uniform_draw
+from initspec.draw import Draw, uniform_draw
 from initspec.layout import Layout
 from initspec.plan import FillPlan
 from initspec_kernel import threads
 
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
-KEYS = (0x243F6A88, 0x85A308D3)  # digits of pi
-DRAWS = {
-    "uniform": uniform_draw(-0.25, 0.25),
-    "uniform off centre": uniform_draw(-0.1, 0.35),
-    "normal": normal_draw(0.05),
-    "normal with mean": normal_draw(0.05, mean=-1.0),
-    "truncated": truncated_draw(0.05, 0.0, -2.0, 2.0),
-    "truncated one side": truncated_draw(1.5, 3.0, -0.5, None),
-}
-LAYOUTS = {
-    "": (),
-    "I": (13,),
-    "O": (21,),
-    "OI": (33, 70),
-    "IO": (70, 33),
-    "OIHW": (5, 3, 3, 3),
-    "HWIO": (3, 3, 3, 37),
-    "IOO": (6, 3, 11),
-    "SIO": (4, 5, 9),
-    "OIS": (3, 5, 40),
-    "(G O) I H W": (12, 2, 3, 3),
-}
-
 TABLE = initspec_kernel._TABLE
 
+pytestmark = pytest.mark.usefixtures("plain_environment")
 needs_kernel = pytest.mark.usefixtures("native")
-
-
-@pytest.fixture(scope="module")
-def native():
-    if initspec_kernel._kernel is None:
-        require = os.environ.get("INITSPEC_KERNEL") == "require"
-        (pytest.fail if require else pytest.skip)(initspec_kernel.info().reason)
-    return initspec_kernel._kernel
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
-    for name in ("INITSPEC_KERNEL", "INITSPEC_ISA", "INITSPEC_THREADS"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def plan_for(pattern, shape, draw, **options):
-    groups = 4 if "G" in pattern else None
-    layout = Layout.parse(pattern, groups=groups, **options)
-    keys = tuple((KEYS[0] + i, KEYS[1]) for i in range(max(1, len(layout.blocks))))
-    return FillPlan(layout.bind(shape), draw, keys)
 
 
 def blank(shape, dtype, order="C"):
@@ -74,14 +30,9 @@ def blank(shape, dtype, order="C"):
     )
 
 
-def bits(array):
-    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
-
-
 def assert_equals_reference(plan, out, dtype, **options):
     """On every instruction set of this machine, each forced."""
-    expected = np.empty(out.shape, STORAGE[dtype])
-    stream.fill(plan, expected, dtype)
+    expected = reference(plan, dtype)
     untouched = bits(out).copy()
     for isa in initspec_kernel._kernel.ISAS:
         bits(out)[...] = untouched

@@ -22,21 +22,8 @@ from initspec_kernel import threads
 
 PLAN = FillPlan(Layout.parse("OI").bind((3, 5)), normal_draw(0.05), ((1, 2),))
 
+pytestmark = pytest.mark.usefixtures("plain_environment")
 needs_kernel = pytest.mark.usefixtures("native")
-
-
-@pytest.fixture(scope="module")
-def native():
-    if initspec_kernel._kernel is None:
-        require = os.environ.get("INITSPEC_KERNEL") == "require"
-        (pytest.fail if require else pytest.skip)(initspec_kernel.info().reason)
-    return initspec_kernel._kernel
-
-
-@pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch):
-    for name in ("INITSPEC_KERNEL", "INITSPEC_ISA", "INITSPEC_THREADS"):
-        monkeypatch.delenv(name, raising=False)
 
 
 # --- threads ------------------------------------------------------------------------------------

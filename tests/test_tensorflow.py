@@ -1,7 +1,6 @@
 """TensorFlow makes the reference's bits in eager mode, in ``tf.function`` and under XLA."""
 
 import dataclasses
-import importlib
 import os
 import subprocess
 import sys
@@ -9,23 +8,16 @@ import threading
 
 import numpy as np
 import pytest
+from samples import bits
 
 import initspec
 from initspec import stream
 from initspec.plan import DTYPES
-from initspec.registry import get_backend
 
 tf = pytest.importorskip("tensorflow")
-backend = get_backend("tensorflow")
-graph = importlib.import_module("initspec_tensorflow.graph")
-adapter = importlib.import_module("initspec_tensorflow.backend")
 
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
-MODES = {
-    "eager": lambda make: make,
-    "graph": lambda make: tf.function(make, autograph=False),
-    "xla": lambda make: tf.function(make, autograph=False, jit_compile=True),
-}
+from tensorflow_checks import MODES, adapter, backend, graph, in_each_mode, reference  # noqa: E402
+
 DRAWS = {
     "uniform": initspec.uniform(-0.25, 0.25),
     "uniform off centre": initspec.uniform(-0.1, 0.35),
@@ -50,19 +42,6 @@ LAYOUTS = {
     "I (3 O)": ((7, 15), {"blocks": ("q", "k", "v")}),
 }
 normal = DRAWS["normal"]
-in_each_mode = pytest.mark.parametrize("mode", MODES)
-
-
-def bits(array):
-    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
-
-
-def reference(init, shape, dtype="float32", seed=1, name="w", **layout):
-    """What the specification in NumPy says."""
-    plan = get_backend("numpy").plan(init, shape, dtype, layout, seed, name)
-    out = np.empty(shape, STORAGE[dtype])
-    stream.fill(plan, out, dtype)
-    return out
 
 
 def made(mode, init, shape, dtypes=DTYPES, seed=1, name="w", **options):

@@ -1,41 +1,18 @@
 """TensorFlow: variables as out, devices, bound initializers, and what is refused."""
 
-import importlib
-
 import numpy as np
 import pytest
+from samples import bits
 
 import initspec
-from initspec import stream
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.plan import DTYPES
-from initspec.registry import get_backend
 
 tf = pytest.importorskip("tensorflow")
-backend = get_backend("tensorflow")
-graph = importlib.import_module("initspec_tensorflow.graph")
-adapter = importlib.import_module("initspec_tensorflow.backend")
 
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
-MODES = {
-    "eager": lambda make: make,
-    "graph": lambda make: tf.function(make, autograph=False),
-    "xla": lambda make: tf.function(make, autograph=False, jit_compile=True),
-}
+from tensorflow_checks import MODES, backend, in_each_mode, reference  # noqa: E402
+
 normal = initspec.normal(0.05)
-in_each_mode = pytest.mark.parametrize("mode", MODES)
-
-
-def bits(array):
-    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
-
-
-def reference(init, shape, dtype="float32", seed=1, name="w", **layout):
-    """What the specification in NumPy says."""
-    plan = get_backend("numpy").plan(init, shape, dtype, layout, seed, name)
-    out = np.empty(shape, STORAGE[dtype])
-    stream.fill(plan, out, dtype)
-    return out
 
 
 # --- out, device, and what is refused -----------------------------------------------------------

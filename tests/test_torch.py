@@ -14,23 +14,15 @@ from initspec import InitspecError, InitspecTypeError, InitspecValueError, regis
 
 torch = pytest.importorskip("torch")
 
+from torch_checks import NAME, SEED, assert_reference  # noqa: E402
+
 from initspec_torch import backend  # noqa: E402
 
 adapter = sys.modules["initspec_torch.backend"]  # the module, which the instance hides
 
-SEED, NAME = 0xC90FDAA2_2168C234, "layer.weight"  # more than 63 bits
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 HE = initspec.he_normal
 he_normal_ = HE.bind("torch")
-
-
-def assert_reference(tensor, init=HE, *, seed=SEED, name=NAME, **layout):
-    """The tensor has the bits that the NumPy reference writes."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    plan = init.plan(tensor.shape, convention="OI", **layout).with_keys((stream.key(seed, name),))
-    want = np.empty(tuple(tensor.shape), "u2" if dtype == "bfloat16" else dtype)
-    stream.fill(plan, want, dtype)
-    assert backend.to_host(tensor).tobytes() == want.tobytes()
 
 
 # --- values at any strides ----------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import initspec
-from initspec import InitspecError, InitspecTypeError, InitspecValueError, stream
+from initspec import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import Layout
 
@@ -19,22 +19,13 @@ torch = pytest.importorskip("torch")
 
 from torch._subclasses import FakeTensorMode  # noqa: E402
 from torch.fx.experimental.proxy_tensor import make_fx  # noqa: E402
+from torch_checks import NAME, SEED, assert_reference  # noqa: E402
 
-from initspec_torch import TorchInitializer, backend  # noqa: E402
+from initspec_torch import TorchInitializer  # noqa: E402
 from initspec_torch.compiled import options_of, text_of  # noqa: E402
 
-SEED, NAME = 0xC90FDAA2_2168C234, "layer.weight"  # more than 63 bits
 HE = initspec.he_normal
 he_normal_ = HE.bind("torch")
-
-
-def assert_reference(tensor, init=HE, *, seed=SEED, name=NAME, **layout):
-    """The tensor has the bits that the NumPy reference writes."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    plan = init.plan(tensor.shape, convention="OI", **layout).with_keys((stream.key(seed, name),))
-    want = np.empty(tuple(tensor.shape), "u2" if dtype == "bfloat16" else dtype)
-    stream.fill(plan, want, dtype)
-    assert backend.to_host(tensor).tobytes() == want.tobytes()
 
 
 # --- bound initializers -------------------------------------------------------------------------

@@ -6,49 +6,42 @@ CPU, instruction by instruction.
 
 import ctypes
 import os
+from functools import partial
 
 import numpy as np
 import pytest
+import samples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from samples import DRAWS
+from samples import NEGATIVE_KEYS as KEYS
 
 from initspec import stream
-from initspec.draw import normal_draw, truncated_draw, uniform_draw
-from initspec.layout import Layout
-from initspec.plan import FillPlan
+from initspec.draw import normal_draw, uniform_draw
 
 torch = pytest.importorskip("torch")
 
-from initspec_torch.memory import NAMES, host_view  # noqa: E402
+from torch_checks import (  # noqa: E402
+    any_shape,
+    any_view,
+    assert_equals_reference,
+    assert_only_written,
+    turned,
+)
+
+from initspec_torch.memory import NAMES  # noqa: E402
 
 MODE = os.environ.get("INITSPEC_TEST_TRITON")
 interpreted = pytest.mark.skipif(MODE != "interpreted", reason="it would take too long")
 compiled = pytest.mark.skipif(MODE != "compiled", reason="nothing is compiled")
-KEYS = (0xF43F6A88, 0x85A308D3)  # both are negative when taken for signed numbers
-DRAWS = {
-    "uniform": uniform_draw(-0.25, 0.25),
-    "uniform off centre": uniform_draw(-0.1, 0.35),
-    "normal": normal_draw(0.05),
-    "normal with mean": normal_draw(0.05, mean=-1.0),
-    "truncated": truncated_draw(0.05, 0.0, -2.0, 2.0),
-    "truncated one side": truncated_draw(1.5, 3.0, -0.5, None),
-}
 NORMAL = DRAWS["normal"]
-LAYOUTS = {
-    "": (),
-    "I": (13,),
-    "O": (21,),
-    "OI": (33, 70),
-    "IO": (70, 33),
+LAYOUTS = samples.LAYOUTS | {
     "OIHW": (65, 3, 3, 3),
     "HWIO": (3, 3, 3, 65),
-    "IOO": (6, 3, 11),
-    "SIO": (4, 5, 9),
-    "OIS": (3, 5, 40),
     "SOI": (5, 9, 4),
-    "(G O) I H W": (12, 2, 3, 3),
     "H W G O": (3, 3, 8, 1),
 }
+plan_for = partial(samples.plan_for, key=KEYS)
 
 
 @pytest.fixture(scope="module")
@@ -56,25 +49,6 @@ def kernel():
     from initspec_torch import triton_kernel
 
     return triton_kernel
-
-
-def plan_for(pattern, shape, draw=NORMAL, origin=(0, 0, 0), key=KEYS, **options):
-    groups = 4 if "G O)" in pattern else None
-    layout = Layout.parse(pattern, groups=groups, **options)
-    keys = tuple((key[0] - i, key[1]) for i in range(max(1, len(layout.blocks))))
-    return FillPlan(layout.bind(shape), draw, keys, origin)
-
-
-def assert_equals_reference(write, plan, out):
-    write(plan, plan.content, out)
-    expected = np.empty(out.shape, host_view(out).dtype)
-    stream.fill(plan, expected, NAMES[out.dtype])
-    assert np.ascontiguousarray(host_view(out)).tobytes() == expected.tobytes()
-
-
-def turned(shape, dtype=torch.float32):
-    """A tensor whose axes lie in memory in the opposite order."""
-    return torch.empty(shape[::-1], dtype=dtype).permute(tuple(reversed(range(len(shape)))))
 
 
 # --- interpreted --------------------------------------------------------------------------------
@@ -204,20 +178,12 @@ def test_rows_that_begin_anywhere(kernel, width, first):
 @settings(max_examples=40)
 @given(st.data())
 def test_any_shape_and_strides_and_nothing_else_is_written(kernel, data):
-    rank = data.draw(st.integers(1, 5), label="rank")
-    pattern = "".join(data.draw(st.permutations("SOIHW"), label="roles")[:rank])
-    pattern = "O" if pattern == "S" else pattern
-    shape = tuple(data.draw(st.lists(st.integers(1, 9), min_size=rank, max_size=rank)))
-    order = data.draw(st.permutations(range(rank)), label="memory order")
-    steps = data.draw(st.lists(st.integers(1, 3), min_size=rank, max_size=rank), label="steps")
-    base = torch.full([1 + shape[axis] * steps[axis] for axis in order], 7.0)
-    cuts = tuple(slice(1, 1 + shape[axis] * steps[axis], steps[axis]) for axis in order)
-    out = base[cuts].permute(*np.argsort(order).tolist())
+    pattern, shape = any_shape(data)
+    base, out = any_view(data, shape)
     plan = plan_for(pattern, shape)
     assume(kernel.fits(plan, out))
     assert_equals_reference(kernel.fill, plan, out)
-    out.fill_(7.0)
-    assert base.eq(7.0).all()
+    assert_only_written(base, out)
 
 
 # --- compiled -----------------------------------------------------------------------------------
@@ -314,8 +280,7 @@ def test_the_compiled_kernel_equals_the_reference_and_writes_nothing_else(write,
     out = out if out.dtype == dtype else out.to(dtype)
     base = torch.empty(0, dtype=dtype).set_(out.untyped_storage()).fill_(7.0)
     assert_equals_reference(write, plan_for(pattern, shape, DRAWS[draw]), out)
-    out.fill_(7.0)
-    assert base.eq(7.0).all()
+    assert_only_written(base, out)
 
 
 @compiled
