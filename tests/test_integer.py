@@ -93,12 +93,13 @@ def test_an_octave_is_not_rounded_up():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("turned", [False, True])
-def test_all_temporaries_together_stay_below_8_mib(dtype, turned):
+@pytest.mark.parametrize("pattern", ["OI", "VO"])
+def test_all_temporaries_together_stay_below_8_mib(dtype, turned, pattern):
     from torch.profiler import ProfilerActivity, profile
 
     out = torch.empty(1100, 1000, dtype=dtype)
     out = out.T if turned else out
-    plan = plan_for("OI", tuple(out.shape), DRAWS["truncated one side"])
+    plan = plan_for(pattern, tuple(out.shape), DRAWS["truncated one side"])
     integer.table(out.device)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         integer.fill(plan, plan.content, out)

@@ -114,9 +114,11 @@ def test_a_box_of_a_larger_tensor(pattern, mode):
     np.testing.assert_array_equal(bits(found.numpy()), bits(expected))
 
 
-def test_parts_need_little_memory_beside_the_tensor():
+@pytest.mark.parametrize("layout", ["IO", "OI", "VO"])
+def test_parts_need_little_memory_beside_the_tensor(layout):
     """Of no op is the result as large as the tensor, but for those that put it together."""
-    function = MODES["graph"](lambda: normal((512, 1024), backend="tensorflow", seed=1))
+    options = {"backend": "tensorflow", "seed": 1, "layout": layout}
+    function = MODES["graph"](lambda: normal((512, 1024), **options))
     definition = function.get_concrete_function().graph.as_graph_def(add_shapes=True)
     large = set()
     for node in definition.node:

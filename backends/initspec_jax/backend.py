@@ -115,15 +115,10 @@ def _put_traced(plan: FillPlan, dtype: str, place: Sharding | None) -> Any:
     make = partial(traced.make, plan, dtype)
     word = partial(jnp.asarray, dtype=jnp.uint32)
     keys = tuple((word(k0), word(k1)) for k0, k1 in plan.keys)
-    if isinstance(place, NamedSharding) and (axes := _explicit(place)):
+    if isinstance(place, NamedSharding) and (axes := place.mesh.explicit_axes):
         # Inside, XLA shares the work out; without this every device would do all of it.
         return jax.sharding.auto_axes(make, axes=axes, out_sharding=place)(keys)
     if place is None:
         return make(keys)
     # device_put would do nothing inside jit, and not say so.
     return jax.lax.with_sharding_constraint(make(keys), place)  # type: ignore[no-untyped-call]
-
-
-def _explicit(sharding: NamedSharding) -> Any:
-    """The axes that JAX keeps in the types of arrays; earlier releases know none."""
-    return getattr(sharding.mesh, "explicit_axes", ())

@@ -48,8 +48,9 @@ def emit(plan: FillPlan, dtype: str) -> Any:
         value = tf.constant(_on_host(plan, dtype, ()))
         return tf.fill(plan.shape, value)
     if isinstance(content, Draw):
-        across = plan.geometry.factors[-1:] and plan.geometry.factors[-1].coordinate == "output"
-        return _stored(plan.geometry, _drawn(plan, content, dtype, bool(across)), bool(across))
+        last = any(factor.coordinate == "output" for factor in plan.geometry.factors[-1:])
+        across = last and plan.geometry.counts[2] > 1  # of a single input both orders are the same
+        return _stored(plan.geometry, _drawn(plan, content, dtype, across), across)
     if isinstance(content, Sparse):
         return _stored(plan.geometry, _sparse(plan, content, dtype))
     if isinstance(content, Orthogonal) and tf.is_tensor(plan.keys[0][0]):
@@ -121,7 +122,7 @@ def _mapped(
     A line is one value of o and all of j; across, it is one block of four j and all of o.
     """
     (s, o, j), (s0, o0, j0) = plan.geometry.counts, plan.origin
-    blocks, fours = len(plan.keys), -(-j // 4)
+    blocks, fours, lanes = len(plan.keys), -(-j // 4), min(j, 4)
     lines, along = (fours, o) if across else (o, fours)
     keys = _schedule((seal.keys[:, 0], seal.keys[:, 1]))
 
@@ -135,12 +136,12 @@ def _mapped(
         stack = _column(rest % max(s, 1))
         counter = (quad + (j0 >> 2), output + o0, stack + s0, tf.constant(purpose, tf.int64))
         own = keys if blocks == 1 else [_of_block(block, *pair) for pair in keys]
-        return finish(tf.stack(_philox(counter, own), 1 if across else 2))
+        return finish(tf.stack(_philox(counter, own)[:lanes], 1 if across else 2))
 
-    made = _in_parts(make, blocks * s * lines, 4 * along, kind)
+    made = _in_parts(make, blocks * s * lines, lanes * along, kind)
     if across:
-        return tf.reshape(made, (blocks, s, 4 * fours, o))[:, :, :j]
-    return tf.reshape(made, (blocks, s, o, 4 * fours))[..., :j]
+        return tf.reshape(made, (blocks, s, lanes * fours, o))[:, :, :j]
+    return tf.reshape(made, (blocks, s, o, lanes * fours))[..., :j]
 
 
 def _of_block(block: Any, k0: Any, k1: Any) -> tuple[Any, Any]:
@@ -153,9 +154,12 @@ def _in_parts(make: Callable[[Any], Any], total: int, width: int, kind: Any) -> 
     parts = -(-total // size)
     if parts < 2:
         return make(tf.range(total, dtype=tf.int64))
-    lines = tf.minimum(tf.range(parts * size, dtype=tf.int64), total - 1)
+
+    def part(number: Any) -> Any:
+        return make(tf.minimum(number * size + tf.range(size, dtype=tf.int64), total - 1))
+
     signature = tf.TensorSpec(None, kind)
-    made = tf.map_fn(make, tf.reshape(lines, (parts, size)), fn_output_signature=signature)
+    made = tf.map_fn(part, tf.range(parts, dtype=tf.int64), fn_output_signature=signature)
     return tf.reshape(made, (parts * size, width))[:total]
 
 

@@ -49,7 +49,7 @@ def tracing() -> bool:
         return True
     # Among fake tensors alone nothing is recorded, and nothing has memory.
     modes = _get_current_dispatch_mode_stack()
-    return bool(modes) and any(not isinstance(mode, FakeTensorMode) for mode in modes)
+    return any(not isinstance(mode, FakeTensorMode) for mode in modes)
 
 
 def draw(

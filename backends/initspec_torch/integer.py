@@ -22,7 +22,6 @@ __all__ = ["fill", "table"]
 
 _LANES = 4  # values of one block
 _CHUNK = 2**18  # values in flight: all temporaries together stay below 8 MiB
-_MASK = 0xFFFFFFFF
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
 _W0, _W1 = 0x9E3779B9, 0xBB67AE85
 
@@ -51,7 +50,7 @@ def _chunks(
     """Rows (as a column) and columns (as a row) that are written together."""
     rows, columns = counts[0] * counts[1], counts[2]
     width = min(columns, _CHUNK)
-    height = _CHUNK // (-(-width // _LANES) * _LANES)
+    height = max(1, _CHUNK // (-(-width // _LANES) * _LANES + 1))  # a row has its own numbers, too
     for row in range(0, rows, height):
         for column in range(0, columns, width):
             yield (
@@ -75,7 +74,7 @@ def _locate(index: torch.Tensor, axes: tuple[Axis, ...]) -> torch.Tensor:
 
 def _mulhi(a: torch.Tensor, b: torch.Tensor | int) -> torch.Tensor:
     """The high word of the product of two words."""
-    return (a * b >> 32) & _MASK
+    return (a * b >> 32) & stream.MASK
 
 
 def _words(
@@ -89,9 +88,9 @@ def _words(
     k0, k1 = key
     for _ in range(10):
         p0, p1 = c0 * _M0, c2 * _M1
-        c0, c1 = ((p1 >> 32) & _MASK) ^ c1 ^ k0, p1 & _MASK
-        c2, c3 = ((p0 >> 32) & _MASK) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+        c0, c1 = ((p1 >> 32) & stream.MASK) ^ c1 ^ k0, p1 & stream.MASK
+        c2, c3 = ((p0 >> 32) & stream.MASK) ^ c3 ^ k1, p0 & stream.MASK
+        k0, k1 = (k0 + _W0) & stream.MASK, (k1 + _W1) & stream.MASK
     return c0, c1, c2, c3
 
 
@@ -114,17 +113,17 @@ def _quantile(u: torch.Tensor) -> torch.Tensor:
     row, t = _place(u)
     packed = table(u.device)[row]
     slope = ((packed >> 44 << 1) & 0x1FFFFE) - _mulhi(t, (packed >> 32) & 0xFFF)
-    size = (packed & _MASK) - _mulhi(t, slope)
+    size = (packed & stream.MASK) - _mulhi(t, slope)
     return size * (1 - (u >> 31 << 1))
 
 
 def _place(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The row of the table that a word falls into, and the fraction of the row."""
-    w = _MASK - ((u ^ (u >> 31) * _MASK) << 1)
+    w = stream.MASK - ((u ^ (u >> 31) * stream.MASK) << 1)
     # Without the bit below the highest one, no rounding to float32 can reach the next octave.
     octave = ((w & ~(w >> 1)).to(torch.float32).view(torch.int32) >> 23) - 127
     n = w << (31 - octave)
-    return (octave << 7) | ((n >> 24) & 127), (n << 8) & _MASK
+    return (octave << 7) | ((n >> 24) & 127), (n << 8) & stream.MASK
 
 
 def _values(z: torch.Tensor, factor: float, dtype: torch.dtype) -> torch.Tensor:

@@ -54,7 +54,6 @@ UNITS = {
     "M/s": Unit(True, 1e-6),
     "µs": Unit(False, 1e6),
     "ms": Unit(False, 1e3),
-    "s": Unit(False, 1.0),
     "MiB": Unit(False, 2.0**-20, ratios=False),
 }
 
