@@ -71,6 +71,8 @@ def _ensure(name: str) -> None:
 
 # torch.compile cannot trace an import by name; this makes it call the function while it traces.
 _ensure._dynamo_marked_constant = True  # type: ignore[attr-defined]
+# AutoGraph would try to convert the import, and warn that it cannot; so it calls the function too.
+_ensure.autograph_info__ = None  # type: ignore[attr-defined]
 
 
 def _load(name: str) -> Backend:

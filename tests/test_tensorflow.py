@@ -385,6 +385,24 @@ for function in (make, tf.function(make)):
     assert len(set(output[0])) == 1
 
 
+def test_the_first_call_of_all_may_be_in_a_graph(tmp_path):
+    """AutoGraph does not try to convert the import of the adapter, and so does not warn."""
+    script = tmp_path / "first.py"  # AutoGraph leaves code without a file alone
+    script.write_text(
+        "import initspec, tensorflow as tf\n"
+        "@tf.function\n"
+        "def make():\n"
+        "    return initspec.he_normal((3, 2), backend='tensorflow', seed=1)\n"
+        "print(make().shape)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "(3, 2)" in done.stdout
+    assert "AutoGraph" not in done.stdout + done.stderr
+
+
 # --- the memory of eager tensors ----------------------------------------------------------------
 
 
