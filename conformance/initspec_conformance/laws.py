@@ -67,12 +67,12 @@ class Target:
     ) -> Target:
         """N(centre, sigma**2) cut at ``low`` and ``high``, which count in sigmas."""
         cut = truncated_moments(low, high)
-        ends = (-math.inf if low is None else low, math.inf if high is None else high)
         return cls(
             "truncated_normal",
             centre,
             sigma,
-            *(centre + sigma * end for end in ends),
+            -math.inf if low is None else centre + sigma * low,
+            math.inf if high is None else centre + sigma * high,
             centre + sigma * cut.mean,
             sigma * cut.std,
             cut.kurtosis,
@@ -98,7 +98,9 @@ class Target:
             return None
         if init.absolute:
             assert init.std is not None
-            ends = [None if b is None else (b - init.mean) / init.std for b in (init.low, init.high)]
+            ends = [
+                None if b is None else (b - init.mean) / init.std for b in (init.low, init.high)
+            ]
             return cls.truncated(init.mean, init.std, *ends)
         cut = truncated_moments(init.low, init.high)
         sigma = found.std / cut.std

@@ -194,7 +194,7 @@ def needed(error: float, kurtosis: float) -> int:
 
 
 def _deviate(p: float) -> float:
-    """z with P(|Z| >= z) = p, by bisection: the standard library's quantile has no such tails."""
+    """The z with P(|Z| >= z) = p, by bisection: in far tails, too."""
     low, high = 0.0, 40.0
     for _ in range(80):
         middle = (low + high) / 2
@@ -204,4 +204,3 @@ def _deviate(p: float) -> float:
 
 _Z_ALARM = _deviate(ALPHA)
 _Z_POWER = _deviate(2 * RUN_ALPHA)  # one-sided
-

@@ -75,7 +75,7 @@ class Tally:
 
     def __init__(self, target: Target, dtype: str) -> None:
         self.target, self.dtype = target, dtype
-        self.size = self.strange = self.beyond = self.repeats = 0
+        self.size = self.strange = self.beyond = 0
         self.first = self.second = 0.0  # sums of y and of y**2
         self.ends = (math.inf, -math.inf)
         self.components = np.zeros(ORDERS)
@@ -83,11 +83,12 @@ class Tally:
         self.patterns = np.zeros(2**16, np.int64)
         self.axes: list[_Axis] = []
         self.spectrum: Array = np.zeros(0)
-        self.segments = 0
+        self.segments = self._length = 0
         self.kept: list[Array] = []
         self._neighbour: NDArray[np.complex128] | None = None
         self._crossed: list[Array] = []
-        self._runs: list[NDArray[np.uint64]] = []
+        self._stored_runs: list[NDArray[np.uint64]] = []
+        self._canonical_runs: list[NDArray[np.uint64]] = []
         # Where in its cell a rounded value was, nobody knows: any fixed uniform numbers will do.
         self._shares = np.random.Generator(np.random.PCG64(0x243F6A88))
 
@@ -110,7 +111,10 @@ class Tally:
         self._add_values(values.reshape(-1), flat)
         self._add_uniforms(array.reshape(-1), values.reshape(-1))
         self._add_spectrum(flat)
-        self._add_runs(geometry.canonical(array).reshape(-1))
+        canonical = geometry.canonical(array).reshape(-1)
+        self._add_runs(array.reshape(-1), self._stored_runs)
+        if not np.shares_memory(canonical, array):  # else the two orders are one
+            self._add_runs(canonical, self._canonical_runs)
 
     def _add_values(self, values: Array, standard: Array) -> None:
         kept = sum(part.size for part in self.kept)
@@ -156,8 +160,8 @@ class Tally:
             sums.lines, sums.length = sums.lines + lines, length
 
     def _add_spectrum(self, flat: Array) -> None:
-        length = min(_SEGMENT, flat.size)
-        if length < _SHORTEST:
+        length = self._length or min(_SEGMENT, flat.size)
+        if not _SHORTEST <= length <= flat.size:
             return
         first = None
         for start in range(0, flat.size - length + 1, length):
@@ -171,9 +175,9 @@ class Tally:
             self._crossed.append(np.abs(crossed).max(keepdims=True) / math.sqrt(length))
         self._neighbour, self._length = first, length
 
-    def _add_runs(self, array: NDArray[Any]) -> None:
+    def _add_runs(self, array: NDArray[Any], seen: list[NDArray[np.uint64]]) -> None:
         """Hashes of all runs of k values: k so long that none occurs twice by chance."""
-        room = _SEARCHED - sum(part.size for part in self._runs)
+        room = _SEARCHED - sum(part.size for part in seen)
         bits = array.view(f"u{array.dtype.itemsize}")[: max(0, room)].astype(np.uint64)
         length = self._run_length()
         if bits.size < length:
@@ -183,7 +187,7 @@ class Tally:
             part = bits[shift : shift + hashes.size]
             hashes = (hashes ^ part) * _ODD
             hashes ^= hashes >> np.uint64(29)
-        self._runs.append(hashes)
+        seen.append(hashes)
 
     def _run_length(self) -> int:
         equal = _COINCIDENCE.get(self.dtype)
@@ -226,8 +230,8 @@ class Tally:
         masses = atoms(self.target, self.dtype)
         drawn = np.flatnonzero(self.patterns)
         below, above = masses.below[drawn], masses.below[drawn] + masses.mass[drawn]
-        low = (float(below.min()), float(above.min()))
-        return low, (float(1 - above.max()), float(1 - below.max()))
+        smallest = (float(below.min()), float(above.min()))
+        return smallest, (float(1 - above.max()), float(1 - below.max()))
 
     def _shape(self) -> Iterator[Check]:
         if not self.size:
@@ -259,13 +263,11 @@ class Tally:
                 yield Check(f"correlation along {axis.name}", z, 0.0, 1.0, gaussian(z))
                 yield self._sums(axis)
         if self.segments:
-            length = 2 * (self.spectrum.size - 1) + self._length % 2
-            lags = np.fft.irfft(self.spectrum, length)[1 : (length + 1) // 2]
-            yield largest_check("autocorrelation", lags / math.sqrt(length * self.segments))
+            yield largest_check("autocorrelation", self._lags())
         if self._crossed:
             crossed = np.concatenate(self._crossed)
             yield largest_check("correlation of neighbours", crossed, self._length)
-        yield impossible("repeated runs", self._repeated())
+        yield impossible("repeated runs", self.repeats)
 
     def _sums(self, axis: _Axis) -> Check:
         """Squares of sums along an axis: a gamma law by its mean and variance, exact for normals.
@@ -279,17 +281,34 @@ class Tally:
         error = math.sqrt((kurtosis - 1) / axis.lines)
         return Check(f"sums along {axis.name}", ratio, 1.0, error, gaussian(z))
 
-    def _repeated(self) -> int:
+    def _lags(self) -> Array:
+        """Autocorrelations at all distances from 1 to half the segment, as normal deviates."""
+        sums: Array = np.fft.irfft(self.spectrum, self._length)[1 : (self._length + 1) // 2]
+        return sums / math.sqrt(self._length * self.segments)
+
+    @property
+    def period(self) -> int:
+        """The distance at which values correlate most; 0 where no correlation was computed."""
+        return 1 + int(np.abs(self._lags()).argmax()) if self.segments else 0
+
+    @property
+    def highest_correlation(self) -> float:
+        """The deviate of the correlation of two equal segments."""
+        return math.sqrt(self._length)
+
+    @property
+    def spread(self) -> float:
+        """The root of the mean square deviation from the specified mean."""
+        return self.target.std * math.sqrt(self.second / max(1, self.size))
+
+    @property
+    def repeats(self) -> int:
         """Runs seen before; equal hashes (64 bits) are taken for equal runs if there are several.
 
         A single pair of equal hashes is a coincidence of probability ``n**2 / 2**65``, 5e-7 for
         the most runs that are searched; a run that is copied for real repeats longer than k.
         """
-        if not self._runs:
-            return 0
-        ordered = np.sort(np.concatenate(self._runs))
-        equal = int((ordered[1:] == ordered[:-1]).sum())
-        return equal if equal > 1 else 0
+        return _equal_pairs(self._stored_runs) + _equal_pairs(self._canonical_runs)
 
     # --- showing ------------------------------------------------------------------------------
 
@@ -314,6 +333,12 @@ class Tally:
         return Picture(
             tuple(edges.tolist()), tuple(counts.tolist()), tuple(expected.tolist()), tuple(pairs)
         )
+
+
+def _equal_pairs(hashes: list[NDArray[np.uint64]]) -> int:
+    ordered = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0)
+    equal = int((ordered[1:] == ordered[:-1]).sum())
+    return equal if equal > 1 else 0
 
 
 def _axis_names(geometry: Geometry) -> list[str]:

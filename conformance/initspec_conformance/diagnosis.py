@@ -1,0 +1,259 @@
+"""What a sample that fails looks like: the likely mistakes are tried one after the other.
+
+A mistake is a law that somebody could have drawn from instead: another shape (not truncated, not
+corrected, uniform), another scale (another fan, another reading of the layout), or both. The
+simplest one that fits the sample names the defect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from initspec.errors import InitspecError
+from initspec.fans import RULES
+from initspec.initializer import MODES, Initializer
+from initspec.layout import Geometry, Layout, default_pattern
+from initspec_conformance.laws import Array, Target
+from initspec_conformance.results import Check
+from initspec_conformance.statistics import bins_check, legendre, legendre_check, std_check
+from initspec_conformance.tally import Tally
+
+__all__ = ["Mistake", "diagnose", "mistakes"]
+
+_FITS = 1e-5  # p below which a law is not that of the sample
+_BINS = 256
+_SAME = 1e-4  # relative difference of two scales that are one
+_ROUND_NUMBERS = (1.2, 1.5)  # 4/3 times as many powers of two: digits were cut off
+_TWO_SIGMA = 0.8796256610342398  # std of a normal that is cut there
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A law that somebody could have drawn from, in words; how many slips it takes."""
+
+    words: str
+    target: Target
+    slips: int
+
+
+def diagnose(tally: Tally, checks: Iterable[Check], init: Initializer, geometry: Geometry) -> str:
+    """What is wrong with a sample, in a few words; empty if nothing failed."""
+    failed = {check.name: check for check in checks if not check.passed}
+    if not failed:
+        return ""
+    findings = [*_strange(tally, failed), *_structure(tally, failed)]
+    if failed.keys() - (_EXPLAINED | (_DISTURBED if findings else set())):
+        findings += _law(tally, failed, init, geometry)
+    return "; ".join(dict.fromkeys(findings)) or ", ".join(map(str, failed.values()))
+
+
+# --- what no law explains ---------------------------------------------------------------------
+
+_EXPLAINED = {"not finite", "repeated runs", "autocorrelation", "correlation of neighbours"}
+_EXPLAINED |= {"different values", "powers of two"}
+_DISTURBED = {"distribution", "smallest", "largest"}  # by the same
+
+
+def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
+    if "not finite" in failed:
+        yield f"{tally.strange} of {tally.size} values are NaN or infinite"
+    if "different values" in failed:
+        check = failed["different values"]
+        yield (
+            f"only {check.value:.0f} different values instead of about {check.expected:.0f}: "
+            f"drawn in {tally.dtype}, not rounded to it"
+        )
+    elif "powers of two" in failed:
+        check = failed["powers of two"]
+        low, high = _ROUND_NUMBERS
+        if low < check.value / check.expected < high:
+            yield "rounded towards zero, not to nearest"
+        else:
+            yield f"the rounding to {tally.dtype} is not to nearest"
+
+
+def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
+    if failed.keys() & {"mean", "std"}:  # then products of values mean nothing
+        return
+    if "correlation of neighbours" in failed:
+        equal = failed["correlation of neighbours"].value > 0.9 * tally.highest_correlation
+        yield f"tensors of neighbouring seeds or names {'are equal' if equal else 'share values'}"
+        if equal:  # then they correlate with themselves, too
+            return
+    if "autocorrelation" in failed:
+        yield f"the values repeat themselves: they correlate at a distance of {tally.period}"
+    elif "repeated runs" in failed:
+        yield f"{tally.repeats} runs of values occur twice"
+    axes = [name for name in failed if name.startswith(("correlation along", "sums along"))]
+    if axes:
+        yield f"not independent along axes: {', '.join(axes)}"
+
+
+# --- the law ----------------------------------------------------------------------------------
+
+
+def _law(
+    tally: Tally, failed: dict[str, Check], init: Initializer, geometry: Geometry
+) -> Iterator[str]:
+    values = tally.sample()
+    finite = values[np.isfinite(values)]
+    if finite.size and float(finite.min()) == float(finite.max()):
+        yield f"all values equal {finite[0]:g}"
+        return
+    mistake = _first_that_fits(finite, tally, mistakes(init, geometry, tally.target))
+    if mistake is None:
+        yield _in_numbers(tally, finite, failed)
+    elif mistake.slips:
+        off = tally.spread / tally.target.std - 1
+        yield mistake.words + (f" (std {off:+.2%})" if abs(off) > 1e-3 else "")
+    elif "beyond the bounds" in failed:
+        low, high = (end - tally.target.mean for end in tally.ends)
+        reach = max(-low, high) / tally.target.std
+        yield (
+            f"the truncation leaks: {tally.beyond} of {tally.size} values are beyond the bounds, "
+            f"up to {reach:.2f} std from the mean"
+        )
+    else:
+        yield _in_numbers(tally, finite, failed)
+
+
+def _first_that_fits(values: Array, tally: Tally, candidates: Iterable[Mistake]) -> Mistake | None:
+    fitting = [each for each in candidates if _fits(values, each.target, tally)]
+    fewest = min((each.slips for each in fitting), default=0)
+    return next((each for each in fitting if each.slips == fewest), None)
+
+
+def _fits(values: Array, target: Target, tally: Tally) -> bool:
+    """Whether the sample could be of that law, but for a few values beyond the bounds."""
+    ratio = float((((values - target.mean) / target.std) ** 2).mean())
+    if std_check(target.std, ratio, target.kurtosis, values.size).p < _FITS:
+        return False
+    u = target.cdf(values)
+    sums = legendre(u)
+    smooth = (legendre_check(order, float(s), values.size) for order, s in enumerate(sums))
+    if any(check.p < _FITS for check in smooth):
+        return False
+    outside = float(((u <= 0.0) | (u >= 1.0)).mean())
+    coarse = tally.narrow  # rounding makes atoms, which bins may cut
+    counts = np.bincount(np.minimum((u * _BINS).astype(np.int64), _BINS - 1), minlength=_BINS)
+    return outside < 1e-3 and (coarse or bins_check(counts, _BINS).p > _FITS)
+
+
+def _in_numbers(tally: Tally, values: Array, failed: dict[str, Check]) -> str:
+    """No mistake is known: which moment is off, by how much, and whether the shape is right."""
+    target = tally.target
+    parts = []
+    if "mean" in failed:
+        parts.append(f"the mean is off by {(values.mean() - target.mean) / target.std:+.2g} std")
+    off = tally.spread / target.std
+    if "std" in failed:
+        parts.append(f"the std is {abs(off - 1):.2%} too {'large' if off > 1 else 'small'}")
+        if _fits(values, target.scaled(off), tally):
+            parts.append("the shape is right")
+    if not parts:
+        parts = [str(check) for check in failed.values()]
+    return ", ".join(parts)
+
+
+# --- the likely mistakes ----------------------------------------------------------------------
+
+
+def mistakes(init: Initializer, geometry: Geometry, target: Target) -> list[Mistake]:
+    """The law itself, then those of likely mistakes, simple ones first."""
+    shapes = [("", target), *_other_shapes(target)]
+    scales = [("", 1.0), *_other_scales(init, geometry, target)]
+    found = [
+        Mistake(", and ".join(filter(None, (shape, scale))), law.scaled(factor), slips)
+        for scale, factor in scales
+        for shape, law in shapes
+        for slips in [bool(shape) + bool(scale)]
+    ]
+    return sorted(found, key=lambda mistake: mistake.slips)
+
+
+def _other_shapes(target: Target) -> Iterator[tuple[str, Target]]:
+    mean, std = target.mean, target.std
+    if target.kind != "normal":
+        cut = target.kind == "truncated_normal"
+        words = "looks untruncated" if cut else "normal, not uniform"
+        yield words, Target.normal(mean, std)
+    if target.kind != "uniform":
+        half = math.sqrt(3.0) * std
+        yield (
+            f"uniform, not {target.kind.replace('_', ' ')}",
+            Target.uniform(mean - half, mean + half),
+        )
+    if target.kind != "truncated_normal":
+        words = f"truncated at two sigma, not {target.kind}"
+        yield words, Target.truncated(mean, std / _TWO_SIGMA, -2.0, 2.0)
+    words = "truncated without correction of the std"
+    yield words, Target.truncated(mean, std, -2.0, 2.0)
+    contrib = Target.truncated(mean, std * math.sqrt(1.3), -2.0, 2.0)
+    yield "truncated with contrib's rounded correction, variance times 1.3", contrib
+
+
+def _other_scales(init: Initializer, geometry: Geometry, target: Target) -> list[tuple[str, float]]:
+    """Other factors of the std; those that cannot be told apart share their words."""
+    joined: list[tuple[list[str], float]] = []
+    for words, factor in _factors(init, geometry, target):
+        if abs(factor - 1) < _SAME:
+            continue
+        for names, known in joined:
+            if abs(factor / known - 1) < _SAME:
+                names.append(words)
+                break
+        else:
+            joined.append(([words], factor))
+    return [(" or ".join(dict.fromkeys(names)), factor) for names, factor in joined]
+
+
+def _factors(init: Initializer, geometry: Geometry, target: Target) -> Iterator[tuple[str, float]]:
+    if init.mode is not None and init.fan is None:
+        yield from _fan_factors(init, geometry, target)
+    numbers = {
+        "variance 1 / fan instead of 2 / fan (LeCun's for He's)": math.sqrt(0.5),
+        "variance 2 / fan instead of 1 / fan (He's for LeCun's)": math.sqrt(2.0),
+        "the limit of a uniform is taken for a std (sqrt 3 too large)": math.sqrt(3.0),
+        "the std is taken for the limit of a uniform (sqrt 3 too small)": math.sqrt(1 / 3),
+        "the correction for truncation is missing": _TWO_SIGMA,
+        "corrected for a truncation that is not asked for": 1 / _TWO_SIGMA,
+    }
+    yield from numbers.items()
+
+
+def _fan_factors(
+    init: Initializer, geometry: Geometry, target: Target
+) -> Iterator[tuple[str, float]]:
+    groups = math.prod(f.extent for f in geometry.factors if f.letter == "G")
+    yield "the groups are ignored", math.sqrt(1 / max(1, groups))
+    variants = [(f"std is that of {mode}", init.replace(mode=mode), geometry) for mode in MODES]
+    variants += [
+        (f"{geometry.layout.pattern} is read as {other.layout.pattern}", init, other)
+        for other in _readings(geometry)
+    ]
+    variants += [
+        (f"fans are counted as {rule} does", init.replace(fan_rule=rule), geometry)
+        for rule in RULES
+        if rule != "true"
+    ]
+    for words, variant, shape in variants:
+        other = Target.of(variant, shape)
+        if other is not None:
+            yield words, other.std / target.std
+
+
+def _readings(geometry: Geometry) -> Iterator[Geometry]:
+    """The same shape with the layouts that somebody could take it for."""
+    rank = len(geometry.shape)
+    own = geometry.layout.pattern
+    for convention in ("OI", "IO"):
+        try:
+            pattern = default_pattern(rank, convention, fans=True)
+            if pattern != own:
+                yield Layout.parse(pattern).bind(geometry.shape)
+        except InitspecError:  # no layout of that rank
+            continue
