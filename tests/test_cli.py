@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 
 import initspec
-from initspec import registry
-from initspec.cli import VERBS, main, make_parser, picture, sample, table
-from initspec.errors import InitspecValueError
+from initspec import registry, terminal
+from initspec.cli import VERBS, main, make_parser, sample, table
 from initspec.initializer import Initializer
 from initspec.recipes import ALIASES, RECIPES
 
@@ -362,28 +361,6 @@ def test_png_without_matplotlib_names_the_extra(call, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
-    file = tmp_path / "x.png"
-    picture._write(file, b"old")
-    monkeypatch.setattr(os, "replace", _full)
-    with pytest.raises(InitspecValueError, match="No space left on device"):
-        picture._write(file, b"new")
-    assert file.read_bytes() == b"old"
-    monkeypatch.undo()
-    picture._write(file, b"new")
-    assert file.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [file]
-
-
-def _full(*_):
-    raise OSError(28, "No space left on device")
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InitspecValueError, match="No such file or directory"):
-        picture._write(tmp_path / "nowhere" / "x.png", b"")
-
-
 # --- recipes ----------------------------------------------------------------------------------
 
 
@@ -461,7 +438,7 @@ def test_plain_columns_where_colour_is_not_wanted(on_terminal, variables):
 
 
 def test_plain_columns_without_rich(on_terminal, monkeypatch):
-    monkeypatch.setattr(table, "find_spec", lambda name: None)
+    monkeypatch.setattr(terminal, "find_spec", lambda name: None)
     assert on_terminal() == f"[title]\n{PLAIN}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initspec.initializer import Initializer
-from initspec.layout import Geometry, Layout
+from initspec.layout import Geometry, Layout, default_pattern
 
 __all__ = ["LAYERS", "Case", "Layer", "layers"]
 
@@ -27,6 +27,13 @@ class Layer:
     pattern: str
     shape: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], layout: str | None = None, **options: Any) -> Layer:
+        """A layer that somebody described; a layout of None is the convention channels last."""
+        pattern = layout or default_pattern(len(shape), "IO", fans=True)
+        given = {name: value for name, value in options.items() if value is not None}
+        return cls("as given", pattern, shape, given)
 
     @property
     def geometry(self) -> Geometry:

@@ -14,20 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from initspec.errors import InitspecError
-from initspec.fans import RULES
+from initspec.fans import RULES, Fans
 from initspec.initializer import MODES, Initializer
 from initspec.layout import Geometry, Layout, default_pattern
-from initspec_conformance.laws import Array, Target
+from initspec_conformance.laws import Array, Target, atoms
 from initspec_conformance.results import Check
 from initspec_conformance.statistics import bins_check, legendre, legendre_check, std_check
 from initspec_conformance.tally import Tally
 
-__all__ = ["Mistake", "diagnose", "mistakes"]
+__all__ = ["Mistake", "diagnose", "likely_scales", "mistakes"]
 
 _FITS = 1e-5  # p below which a law is not that of the sample
 _BINS = 256
+_ENOUGH = 30  # values expected, if there being none is to mean anything
 _SAME = 1e-4  # relative difference of two scales that are one
 _ROUND_NUMBERS = (1.2, 1.5)  # 4/3 times as many powers of two: digits were cut off
+_CONTRIB = "truncated with contrib's rounded correction, variance times 1.3"
+_BARE = str.maketrans("", "", "() ")
 _TWO_SIGMA = 0.8796256610342398  # std of a normal that is cut there
 
 
@@ -46,8 +49,10 @@ def diagnose(tally: Tally, checks: Iterable[Check], init: Initializer, geometry:
     if not failed:
         return ""
     findings = [*_strange(tally, failed), *_structure(tally, failed)]
-    if failed.keys() - (_EXPLAINED | (_DISTURBED if findings else set())):
-        findings += _law(tally, failed, init, geometry)
+    rest = failed.keys() - _EXPLAINED
+    if rest:
+        disturbed = bool(findings) and rest <= _DISTURBED
+        findings += _law(tally, failed, init, geometry, disturbed)
     return "; ".join(dict.fromkeys(findings)) or ", ".join(map(str, failed.values()))
 
 
@@ -55,7 +60,7 @@ def diagnose(tally: Tally, checks: Iterable[Check], init: Initializer, geometry:
 
 _EXPLAINED = {"not finite", "repeated runs", "autocorrelation", "correlation of neighbours"}
 _EXPLAINED |= {"different values", "powers of two"}
-_DISTURBED = {"distribution", "smallest", "largest"}  # by the same
+_DISTURBED = {"distribution", "smallest", "largest", "skewness", "kurtosis"}  # by the same
 
 
 def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
@@ -63,9 +68,11 @@ def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
         yield f"{tally.strange} of {tally.size} values are NaN or infinite"
     if "different values" in failed:
         check = failed["different values"]
+        few = check.value < check.expected / 4
+        cause = "drawn in {}, not rounded to it" if few else "rounded to {} more than once"
         yield (
             f"only {check.value:.0f} different values instead of about {check.expected:.0f}: "
-            f"drawn in {tally.dtype}, not rounded to it"
+            f"{cause.format(tally.dtype)}"
         )
     elif "powers of two" in failed:
         check = failed["powers of two"]
@@ -74,6 +81,22 @@ def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
             yield "rounded towards zero, not to nearest"
         else:
             yield f"the rounding to {tally.dtype} is not to nearest"
+    elif failed.keys() & {"mean", "largest", "distribution"} and tally.narrow:
+        yield from _open_end(tally)
+
+
+def _open_end(tally: Tally) -> Iterator[str]:
+    """A uniform whose upper bound is left out after the rounding, as torch does."""
+    masses = atoms(tally.target, tally.dtype)
+    known = np.flatnonzero(masses.mass > 1e-12)
+    top = known[masses.below[known].argmax()]
+    bottom = known[masses.below[known].argmin()]
+    expected = tally.size * masses.mass[top]
+    if tally.target.kind != "uniform" or expected < _ENOUGH or tally.patterns[top]:
+        return
+    words = f"no value rounds to the upper bound, and about {expected:.0f} should"
+    moved = tally.patterns[bottom] - tally.size * masses.mass[bottom]
+    yield words + (": they come out as the lower bound" if moved > expected / 2 else "")
 
 
 def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
@@ -97,14 +120,21 @@ def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
 
 
 def _law(
-    tally: Tally, failed: dict[str, Check], init: Initializer, geometry: Geometry
+    tally: Tally,
+    failed: dict[str, Check],
+    init: Initializer,
+    geometry: Geometry,
+    disturbed: bool,
 ) -> Iterator[str]:
+    """Which law it is; if something else disturbs the sample, only if it is clearly another."""
     values = tally.sample()
     finite = values[np.isfinite(values)]
     if finite.size and float(finite.min()) == float(finite.max()):
         yield f"all values equal {finite[0]:g}"
         return
     mistake = _first_that_fits(finite, tally, mistakes(init, geometry, tally.target))
+    if disturbed and (mistake is None or not mistake.slips):
+        return
     if mistake is None:
         yield _in_numbers(tally, finite, failed)
     elif mistake.slips:
@@ -165,7 +195,7 @@ def _in_numbers(tally: Tally, values: Array, failed: dict[str, Check]) -> str:
 def mistakes(init: Initializer, geometry: Geometry, target: Target) -> list[Mistake]:
     """The law itself, then those of likely mistakes, simple ones first."""
     shapes = [("", target), *_other_shapes(target)]
-    scales = [("", 1.0), *_other_scales(init, geometry, target)]
+    scales = [("", 1.0), *likely_scales(init, geometry, target)]
     found = [
         Mistake(", and ".join(filter(None, (shape, scale))), law.scaled(factor), slips)
         for scale, factor in scales
@@ -181,6 +211,11 @@ def _other_shapes(target: Target) -> Iterator[tuple[str, Target]]:
         cut = target.kind == "truncated_normal"
         words = "looks untruncated" if cut else "normal, not uniform"
         yield words, Target.normal(mean, std)
+        if cut:
+            yield (
+                "looks untruncated, with the std of before the cut",
+                Target.normal(target.centre, target.sigma),
+            )
     if target.kind != "uniform":
         half = math.sqrt(3.0) * std
         yield (
@@ -190,13 +225,13 @@ def _other_shapes(target: Target) -> Iterator[tuple[str, Target]]:
     if target.kind != "truncated_normal":
         words = f"truncated at two sigma, not {target.kind}"
         yield words, Target.truncated(mean, std / _TWO_SIGMA, -2.0, 2.0)
-    words = "truncated without correction of the std"
+    words = "truncated without the correction of the std"
     yield words, Target.truncated(mean, std, -2.0, 2.0)
     contrib = Target.truncated(mean, std * math.sqrt(1.3), -2.0, 2.0)
-    yield "truncated with contrib's rounded correction, variance times 1.3", contrib
+    yield _CONTRIB, contrib
 
 
-def _other_scales(init: Initializer, geometry: Geometry, target: Target) -> list[tuple[str, float]]:
+def likely_scales(init: Initializer, geometry: Geometry, target: Target) -> list[tuple[str, float]]:
     """Other factors of the std; those that cannot be told apart share their words."""
     joined: list[tuple[list[str], float]] = []
     for words, factor in _factors(init, geometry, target):
@@ -219,26 +254,25 @@ def _factors(init: Initializer, geometry: Geometry, target: Target) -> Iterator[
         "variance 2 / fan instead of 1 / fan (He's for LeCun's)": math.sqrt(2.0),
         "the limit of a uniform is taken for a std (sqrt 3 too large)": math.sqrt(3.0),
         "the std is taken for the limit of a uniform (sqrt 3 too small)": math.sqrt(1 / 3),
-        "the correction for truncation is missing": _TWO_SIGMA,
+        "without the correction of the std for truncation": _TWO_SIGMA,
         "corrected for a truncation that is not asked for": 1 / _TWO_SIGMA,
     }
     yield from numbers.items()
+    if target.kind == "truncated_normal":
+        yield _CONTRIB, _TWO_SIGMA * math.sqrt(1.3)
 
 
 def _fan_factors(
     init: Initializer, geometry: Geometry, target: Target
 ) -> Iterator[tuple[str, float]]:
     groups = math.prod(f.extent for f in geometry.factors if f.letter == "G")
-    yield "the groups are ignored", math.sqrt(1 / max(1, groups))
+    if init.mode == "fan_in":
+        yield "the groups are ignored", math.sqrt(1 / max(1, groups))
     variants = [(f"std is that of {mode}", init.replace(mode=mode), geometry) for mode in MODES]
+    variants += [(words, init, other) for words, other in _readings(geometry)]
     variants += [
-        (f"{geometry.layout.pattern} is read as {other.layout.pattern}", init, other)
-        for other in _readings(geometry)
-    ]
-    variants += [
-        (f"fans are counted as {rule} does", init.replace(fan_rule=rule), geometry)
-        for rule in RULES
-        if rule != "true"
+        (words, init.replace(fan_rule=rule), geometry)
+        for rule, words in _rules(init, geometry).items()
     ]
     for words, variant, shape in variants:
         other = Target.of(variant, shape)
@@ -246,14 +280,30 @@ def _fan_factors(
             yield words, other.std / target.std
 
 
-def _readings(geometry: Geometry) -> Iterator[Geometry]:
+def _rules(init: Initializer, geometry: Geometry) -> dict[str, str]:
+    """The rules of frameworks that count other fans; those that agree share their words."""
+    agreeing: dict[Fans, list[str]] = {}
+    for rule, count in RULES.items():
+        if rule not in ("true", init.fan_rule):
+            agreeing.setdefault(count(geometry), []).append(rule)
+    agreeing.pop(RULES[init.fan_rule](geometry), None)
+    return {
+        rules[0]: f"fans are counted as {' and '.join(rules)} {'do' if rules[1:] else 'does'}"
+        for rules in agreeing.values()
+    }
+
+
+def _readings(geometry: Geometry) -> Iterator[tuple[str, Geometry]]:
     """The same shape with the layouts that somebody could take it for."""
     rank = len(geometry.shape)
     own = geometry.layout.pattern
     for convention in ("OI", "IO"):
         try:
             pattern = default_pattern(rank, convention, fans=True)
-            if pattern != own:
-                yield Layout.parse(pattern).bind(geometry.shape)
+            other = Layout.parse(pattern).bind(geometry.shape)
+            if own.replace("G", "").translate(_BARE) == pattern:
+                yield "the groups are ignored", other
+            elif pattern != own:
+                yield f"{own} is read as {pattern}", other
         except InitspecError:  # no layout of that rank
             continue

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
+from initspec import files
 from initspec.description import Description
-from initspec.errors import InitspecError, InitspecValueError
+from initspec.errors import InitspecError
 
 from .sample import Sample
 
@@ -18,7 +17,7 @@ __all__ = ["save"]
 
 def save(path: Path, title: str, description: Description, sample: Sample) -> None:
     """Draw the picture, then put it in place in one step: the file is never half-written."""
-    _write(path, _png(title, description, sample))
+    files.write(path, _png(title, description, sample), "--png")
 
 
 def _png(title: str, description: Description, sample: Sample) -> bytes:
@@ -42,18 +41,3 @@ def _png(title: str, description: Description, sample: Sample) -> bytes:
     data = BytesIO()
     figure.savefig(data, format="png", dpi=150)
     return data.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # in the same folder: a plain rename
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InitspecValueError(
-            "--png", str(path), "a file that can be written", f"{error.strerror}."
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

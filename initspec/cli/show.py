@@ -25,10 +25,11 @@ from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
 from initspec.plan import check_dtype
 from initspec.recipes import ALIASES, RECIPES, get
+from initspec.terminal import columns
 
 from . import picture
+from .arguments import add_layout, integers, layout_options, seed
 from .sample import Sample, take
-from .table import columns
 
 __all__ = ["configure", "run"]
 
@@ -42,17 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``initspec show``."""
     add = parser.add_argument
     add("recipe", help="a recipe or alias, or a distribution: he_normal, caffe.xavier, normal")
-    add("shape", type=_integers, help="the stored shape, as in 3,3,64,128")
-    add("--layout", help="one letter per axis, as in HWIO or '(G O) I H W'")
-    add("--groups", type=int, metavar="N", help="number of groups of a convolution")
-    add("--blocks", type=_names, metavar="A,B", help="names of the blocks of a fused axis: i,f,g,o")
-    add("--stride", type=_integers, default=(1,), metavar="N", help="one number, or one per axis")
-    add(
-        "--transposed",
-        action=argparse.BooleanOptionalAction,
-        help="whether it is a transposed convolution, where the letters do not say",
-    )
-    add("--sizes", type=_sizes, metavar="H=3,W=3", help="sizes of factors of composite axes")
+    add("shape", type=integers, help="the stored shape, as in 3,3,64,128")
+    add_layout(parser)
     add(
         "--set",
         action="append",
@@ -67,7 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose default layout counts without --layout (default: the dialect's, else numpy)",
     )
     add("--dtype", default="float32", help="float32 (default), float64, bfloat16 or float16")
-    add("--seed", type=_seed, default=0, help="an integer in [0, 2**64) (default: 0)")
+    add("--seed", type=seed, default=0, help="an integer in [0, 2**64) (default: 0)")
     add("--name", default="", help="the parameter's name (default: empty)")
     add("--json", action="store_true", help="print JSON")
     add("--png", type=Path, metavar="FILE", help="write the histogram there too (extra 'plot')")
@@ -82,7 +74,7 @@ def _home(recipe: str) -> str:
 def run(options: argparse.Namespace) -> int:
     """Describe, draw, print."""
     init = _initializer(options.recipe, dict(options.set))
-    layout = _layout(options)
+    layout = layout_options(options)
     convention = _CONVENTIONS[options.convention or _home(options.recipe)]
     description = init.describe(options.shape, convention=convention, **layout)
     sample = _draw(init, options, layout, convention)
@@ -98,31 +90,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 # --- reading the arguments --------------------------------------------------------------------
-
-
-def _integers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(word) for word in text.split(",")) if text else ()
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected integers, as in 3,3") from None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(text.split(","))
-
-
-def _seed(text: str) -> int:
-    try:
-        return int(text, base=0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer") from None
-
-
-def _sizes(text: str) -> dict[str, int]:
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(number.isdecimal() for _, _, number in pairs):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected sizes, as in H=3,W=3")
-    return {letter: int(number) for letter, _, number in pairs}
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -155,17 +122,6 @@ def _initializer(name: str, settings: dict[str, Any]) -> Initializer:
         raise InitspecValueError("--set", settings, expected, f"{error}.") from error
     made: Initializer = factory(**settings)
     return made
-
-
-def _layout(options: argparse.Namespace) -> LayoutOptions:
-    return {
-        "layout": options.layout,
-        "groups": options.groups,
-        "blocks": options.blocks,
-        "stride": options.stride[0] if len(options.stride) == 1 else options.stride,
-        "transposed": options.transposed,
-        "sizes": options.sizes,
-    }
 
 
 def _draw(

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 
-__all__ = ["columns", "print_table"]
+from initspec.terminal import columns, fancy
 
-_GAP = "  "
+__all__ = ["print_table"]
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Print a table to stdout: wrapped and coloured on a terminal, greppable in a pipe."""
     body = [list(row) for row in rows]
-    if _fancy():
+    if fancy():
         _print_rich(headers, body, title)
         return
     if title:
         print(title)
     print(columns([list(headers), *body]))
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as left-aligned columns.
-
-    >>> print(columns([("name", "std"), ("he_normal", "0.05")]))
-    name       std
-    he_normal  0.05
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
-
-
-def _fancy() -> bool:
-    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return sys.stdout.isatty() and not plain and find_spec("rich") is not None
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
