@@ -29,6 +29,7 @@ __all__ = ["Keys", "derive", "make", "philox", "tracing"]
 
 _u = np.uint32  # of constants: JAX would read a bare int as a signed one
 _bits = lax.bitcast_convert_type
+_LEAST_NORMAL = 2.0**-126  # of float32 and bfloat16
 
 
 # Earlier releases of JAX have it in jax.core.
@@ -158,7 +159,11 @@ def _drawn(plan: FillPlan, draw: Draw, dtype: str, keys: Keys) -> Array:
 
 
 def _constant(geometry: Geometry, content: Constant, dtype: str, keys: Keys) -> Array:
-    return jnp.full(geometry.shape, _cast(content.value, dtype))
+    value: Any = _cast(content.value, dtype)
+    if 0 < abs(content.value) < _LEAST_NORMAL:  # XLA on the CPU would flush it in bfloat16
+        zero = seal(keys).zero.astype(f"u{value.itemsize}")
+        value = _bits(value.view(zero.dtype) ^ zero, value.dtype)
+    return jnp.full(geometry.shape, value)
 
 
 def _diagonal(geometry: Geometry, content: Diagonal, dtype: str, keys: Keys) -> Array:

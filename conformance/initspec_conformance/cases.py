@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from initspec.initializer import Initializer
-from initspec.layout import Geometry, Layout, default_pattern
+from initspec.layout import Geometry, Layout, LayoutOptions, default_pattern
 
 __all__ = ["LAYERS", "Case", "Layer", "layers"]
 
@@ -29,11 +29,13 @@ class Layer:
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], layout: str | None = None, **options: Any) -> Layer:
-        """A layer that somebody described; a layout of None is the convention channels last."""
-        pattern = layout or default_pattern(len(shape), "IO", fans=True)
-        given = {name: value for name, value in options.items() if value is not None}
-        return cls("as given", pattern, shape, given)
+    def of(cls, shape: tuple[int, ...], convention: str, layout: LayoutOptions) -> Layer:
+        """A layer that somebody described; without a pattern, that of the convention."""
+        options: dict[str, Any] = {k: v for k, v in layout.items() if v is not None}
+        pattern = options.pop("layout", None)
+        if pattern is None:
+            pattern = default_pattern(len(shape), convention, fans=True)
+        return cls("as given", pattern, shape, options)
 
     @property
     def geometry(self) -> Geometry:
@@ -61,9 +63,7 @@ _JAX = (
     Layer("convolution", "HWIO", (3, 3, 176, 304)),
     Layer("grouped convolution", "HWIO", (3, 3, 44, 1120), {"groups": 5}),
     Layer("depthwise convolution", "HWIO", (3, 3, 1, 52000), {"groups": 26000}),
-    Layer(
-        "transposed convolution", "HWIO", (4, 4, 208, 136), {"stride": 2, "transposed": True}
-    ),
+    Layer("transposed convolution", "HWIO", (4, 4, 208, 136), {"stride": 2, "transposed": True}),
 )
 LAYERS = {
     "torch": _TORCH,

@@ -90,12 +90,12 @@ def _open_end(tally: Tally) -> Iterator[str]:
     masses = atoms(tally.target, tally.dtype)
     known = np.flatnonzero(masses.mass > 1e-12)
     top = known[masses.below[known].argmax()]
-    bottom = known[masses.below[known].argmin()]
     expected = tally.size * masses.mass[top]
     if tally.target.kind != "uniform" or expected < _ENOUGH or tally.patterns[top]:
         return
     words = f"no value rounds to the upper bound, and about {expected:.0f} should"
-    moved = tally.patterns[bottom] - tally.size * masses.mass[bottom]
+    bottom = masses.below + masses.mass <= 1.5 * masses.mass[top]
+    moved = (tally.patterns - tally.size * masses.mass)[bottom].sum()
     yield words + (": they come out as the lower bound" if moved > expected / 2 else "")
 
 
@@ -287,10 +287,11 @@ def _rules(init: Initializer, geometry: Geometry) -> dict[str, str]:
         if rule not in ("true", init.fan_rule):
             agreeing.setdefault(count(geometry), []).append(rule)
     agreeing.pop(RULES[init.fan_rule](geometry), None)
-    return {
-        rules[0]: f"fans are counted as {' and '.join(rules)} {'do' if rules[1:] else 'does'}"
-        for rules in agreeing.values()
-    }
+    return {rules[0]: f"fans are counted as {_listed(rules)} does" for rules in agreeing.values()}
+
+
+def _listed(names: list[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _readings(geometry: Geometry) -> Iterator[tuple[str, Geometry]]:

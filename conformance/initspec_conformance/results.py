@@ -137,5 +137,6 @@ class Report:
     @property
     def smallest_p(self) -> float:
         """The smallest p, times the number of checks: how surprising the whole run is."""
-        smallest = min((c.p for o in self.outcomes for c in o.checks), default=math.inf)
+        found = (0.0 if math.isnan(c.p) else c.p for o in self.outcomes for c in o.checks)
+        smallest = min(found, default=math.inf)
         return min(1.0, smallest * self.checks)

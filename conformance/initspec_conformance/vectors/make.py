@@ -1,6 +1,8 @@
-"""Golden vectors of the stream, computed by the reference.
+"""Golden vectors, computed by the reference: of the stream, and of tensors for backends.
 
-    python -m initspec_conformance.make_vectors [--check]
+    python -m initspec_conformance.vectors.make [--check]
+
+The vectors of the stream are made here, those of tensors in `initspec_conformance.vectors.tensors`.
 
 Version 1 is frozen: ``--check`` (the default in the tests) compares, and a difference is a bug in
 the code, never a reason to write the file again. Inputs are zeros, ones and digits of pi.
@@ -26,10 +28,11 @@ from initspec.draw import Draw
 from initspec.initializer import Initializer
 from initspec.plan import DTYPES, FillPlan
 from initspec_conformance.digest import logical_digest
+from initspec_conformance.vectors import tensors
 
 __all__ = ["PATH", "tensor_vector", "vectors"]
 
-PATH = Path(__file__).parent / "vectors" / "stream_v1.json"
+PATH = Path(__file__).parent / "stream_v1.json"
 _PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0)
 _ONES = 2**32 - 1
 _COUNTERS = [
@@ -248,21 +251,32 @@ def _value(number: Any, dtype: str) -> str:
     return float(number).hex()
 
 
+def _texts() -> dict[str, str]:
+    """What each file has to contain."""
+    return {
+        PATH.name: json.dumps(vectors(), indent=1, ensure_ascii=True) + "\n",
+        "tensors_v1.json": tensors.text(tensors.vectors()),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the shipped vectors, or write the first version of them."""
-    parser = argparse.ArgumentParser(description="Golden vectors of the stream.")
-    parser.add_argument("--check", action="store_true", help="compare with the shipped file")
+    parser = argparse.ArgumentParser(description="Golden vectors of the stream, and of tensors.")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped files")
     options = parser.parse_args(arguments)
-    text = json.dumps(vectors(), indent=1, ensure_ascii=True) + "\n"
-    if not options.check and not PATH.exists():
-        partial = PATH.with_suffix(".partial")
-        partial.write_text(text, encoding="ascii")
-        os.replace(partial, PATH)
-    if PATH.read_text(encoding="ascii") == text:
-        print(f"{PATH.name}: {len(text)} bytes, as computed")
-        return 0
-    print(f"{PATH.name} differs from what the reference computes", file=sys.stderr)
-    return 1
+    wrong = 0
+    for name, text in _texts().items():
+        path = PATH.with_name(name)
+        if not options.check and not path.exists():
+            partial = path.with_suffix(".partial")
+            partial.write_text(text, encoding="ascii")
+            os.replace(partial, path)
+        if path.exists() and path.read_text(encoding="ascii") == text:
+            print(f"{name}: {len(text)} bytes, as computed")
+            continue
+        wrong += 1
+        print(f"{name} differs from what the reference computes", file=sys.stderr)
+    return min(wrong, 1)
 
 
 if __name__ == "__main__":
