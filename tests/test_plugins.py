@@ -76,6 +76,17 @@ print(json.dumps(initspec.he_normal((2, 3), backend="lists", **options)))
     assert python(code, plugin) == expected
 
 
+def test_a_plugin_conforms(plugin):
+    path = os.pathsep.join([str(plugin), *sys.path])
+    command = [sys.executable, "-m", "initspec", "conformance", "--backend", "lists", "--json"]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    outcomes = json.loads(done.stdout)["outcomes"]
+    assert {outcome["subject"] for outcome in outcomes} == {"lists"}
+    assert {outcome["verdict"] for outcome in outcomes} == {"passed"}
+
+
 def test_a_tensor_of_a_plugin_names_its_backend(monkeypatch):
     monkeypatch.setattr(registry, "offers", lambda: {"lists": []})
     tensor = type("Tensor", (list,), {"__module__": "lists.core"})

@@ -32,7 +32,7 @@ class Comparison:
         protocol: how it is called, where that cannot be told.
         devices: of its framework; the default one if empty.
         dtypes: float32 if empty.
-        thorough: 2**26 values instead of 2**22.
+        thorough: 2**26 values instead of 2**22; also seeds that should differ and do not.
         seed: of the first tensor.
 
     Raises:
@@ -63,7 +63,8 @@ class Comparison:
         self.devices = [self._device(name) for name in devices] or [None]
         self.dtypes = tuple(check_dtype(dtype) for dtype in dtypes) or None
         self.layers = self._layers(shape, layout or {})
-        self.size, self.seed = THOROUGH if thorough else SIZE, seed
+        self.thorough, self.seed = thorough, seed
+        self.size = THOROUGH if thorough else SIZE
 
     def _device(self, name: str) -> Any:
         found = spelling(self.backend, name)
@@ -83,7 +84,9 @@ class Comparison:
     @property
     def total(self) -> int:
         """How many outcomes there will be."""
-        return len(self.devices) * len(self.layers) * len(self.dtypes or self.foreign.dtypes)
+        kinds = 1 + (self.thorough and self.init.draws)
+        cases = len(self.layers) * len(self.dtypes or self.foreign.dtypes)
+        return len(self.devices) * cases * kinds
 
     def run(self, advance: Callable[[str], None] | None = None) -> Report:
         """Draw, examine, report; ``advance`` is told each case once it is done."""
@@ -110,4 +113,5 @@ class Comparison:
                 self.size,
                 self.seed,
                 device=device,
+                seeds=self.thorough,
             )

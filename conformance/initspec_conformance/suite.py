@@ -212,7 +212,8 @@ class Suite:
         if not message:
             return task.outcome(PASSED, size=array.size)
         reason = ""
-        if array.shape == vector.geometry.shape and vector.promise == "bits":
+        comparable = (array.shape, array.dtype) == (vector.geometry.shape, vector.storage)
+        if comparable and vector.promise == "bits":
             reason = explain(
                 vector.initializer, vector.plan(), vector.dtype, vector.seed, vector.name, array
             )

@@ -158,6 +158,11 @@ class Vector:
         """The layout and its options, as an initializer takes them."""
         return cast(LayoutOptions, {"layout": self.layout, **self.options})
 
+    @property
+    def storage(self) -> np.dtype[Any]:
+        """How the host holds the values."""
+        return np.dtype(STORAGE[self.dtype])
+
     @cached_property
     def geometry(self) -> Geometry:
         """How what is drawn is stored."""
@@ -335,10 +340,9 @@ def verify(vector: Vector, array: NDArray[Any]) -> str:
         vector: what was drawn.
         array: the stored values on the host; bfloat16 as uint16 bit patterns.
     """
-    kind = np.dtype(STORAGE[vector.dtype])
-    if array.shape != vector.geometry.shape or array.dtype != kind:
+    if array.shape != vector.geometry.shape or array.dtype != vector.storage:
         found = f"shape {array.shape} of {array.dtype}"
-        return f"{found} where shape {vector.geometry.shape} of {kind} was expected"
+        return f"{found} where shape {vector.geometry.shape} of {vector.storage} was expected"
     return _VERIFY[vector.promise](vector, array)
 
 
@@ -420,9 +424,15 @@ def _where(
 
 
 def refused(refusal: Refusal, backend: Backend) -> str:
-    """What is wrong with how a backend answers a bad call; the empty string if nothing is."""
+    """What is wrong with how a backend answers a bad call; the empty string if nothing is.
+
+    Raises:
+        Unsupported: the call is acceptable, and the backend lacks what it takes.
+    """
     try:
         refusal.make(backend)
+    except BackendError as error:
+        raise Unsupported(str(error)) from error
     except ERRORS[refusal.error] as error:
         if error.where == refusal.where:
             return ""
