@@ -1,0 +1,467 @@
+"""Foreign initializers: those of frameworks, and a team's own, as subjects of the suite.
+
+Three protocols are known: ``fill``, a function that fills a torch tensor; ``key``, a function of
+key, shape and dtype as JAX has them; ``shape``, anything that makes an array from a shape.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from initspec.errors import (
+    BackendError,
+    InitspecError,
+    InitspecTypeError,
+    InitspecValueError,
+    did_you_mean,
+)
+from initspec.initializer import Initializer
+from initspec.law import law
+from initspec_conformance.cases import Case, Layer
+from initspec_conformance.examine import Examination, examine
+from initspec_conformance.protocols import (
+    NAMES,
+    PROTOCOLS,
+    SEEDS,
+    UNKNOWN,
+    Foreign,
+    Unsupported,
+    dtype_name,
+    parameters,
+)
+from initspec_conformance.results import FAILED, PASSED, SKIPPED, Outcome
+from initspec_conformance.statistics import impossible
+
+__all__ = ["SIZE", "Foreign", "adapt", "load", "outcomes"]
+
+SIZE = 2**22  # values of a case: a leak of 4e-6 past a bound shows with probability 1 - 1e-7
+_BACKENDS = {
+    "torch": "torch",
+    "timm": "torch",
+    "jax": "jax",
+    "flax": "jax",
+    "haiku": "jax",
+    "equinox": "jax",
+    "optax": "jax",
+    "keras": "keras",
+    "tensorflow": "tensorflow",
+    "sonnet": "tensorflow",
+    "numpy": "numpy",
+}
+_ROLES = {"tensor": "fill", "key": "key", "shape": "shape"}
+
+
+# --- from words to a function -----------------------------------------------------------------
+
+
+def load(text: str, protocol: str | None = None) -> Foreign:
+    """The initializer that is named, ready to draw.
+
+    Args:
+        text: ``module:name``, where the name may have dots, and arguments that are Python literals:
+            ``torch.nn.init:kaiming_normal_(mode='fan_out')``. Nothing else is evaluated.
+        protocol: ``fill``, ``key`` or ``shape``; None to find out.
+
+    Returns:
+        A `Foreign`; see `adapt`.
+
+    Raises:
+        InitspecValueError: the text cannot be read, there is no such name in the module, or the
+            protocol cannot be told.
+        BackendError: the module is not there, or does not import.
+        InitspecTypeError: it cannot be called, or not with these arguments.
+
+    Example:
+        >>> load("initspec:he_normal").draw((2, 3), "float32", seed=0).shape
+        (2, 3)
+    """
+    module, name, places, keywords = _parse(text)
+    found = _module(module, text)
+    for part in name.split("."):
+        found = _attribute(found, part, text)
+    return _adapt(found, protocol, text, places, keywords)
+
+
+def _parse(text: str) -> tuple[str, str, list[Any], dict[str, Any]]:
+    form = "module:name or module:name(argument=literal)"
+    if not isinstance(text, str):
+        raise InitspecTypeError("foreign", text, form)
+    module, colon, rest = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in module.split(".")):
+        dotted, _, last = text.partition("(")[0].rpartition(".")
+        advice = f"Did you mean '{dotted}:{last}'?" if dotted and last.isidentifier() else ""
+        raise InitspecValueError("foreign", text, form, advice)
+    try:
+        node = ast.parse(rest.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise InitspecValueError("foreign", text, form) from error
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if not _dotted(call.func):
+        raise InitspecValueError("foreign", text, form)
+    places = [_literal(each, text) for each in call.args]
+    keywords = {str(each.arg): _literal(each.value, text) for each in call.keywords}
+    if len(keywords) < len(call.keywords) or any(each.arg is None for each in call.keywords):
+        raise InitspecValueError("foreign", text, "each argument by its name, once")
+    return module, ast.unparse(call.func), places, keywords
+
+
+def _dotted(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def _literal(node: ast.expr, text: str) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        given = ast.unparse(node)
+        expected = "a number, a string, True, False, None, or a tuple, list or dict of them"
+        raise InitspecValueError(f"an argument in {text!r}", given, expected) from error
+
+
+def _module(name: str, text: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name != missing and not name.startswith(f"{missing}."):  # something that it imports
+            raise _broken(text, name, error) from error
+        parent, _, last = missing.rpartition(".")
+        owner = importlib.import_module(parent) if parent else None
+        if missing == name and hasattr(owner, last):  # an attribute, as flax.nnx.initializers is
+            return getattr(owner, last)
+        advice = did_you_mean(last, dir(owner)) if owner else ""
+        advice = advice or "Is it installed, or its folder on PYTHONPATH?"
+        raise BackendError("foreign", text, f"a module {missing!r}", advice) from error
+    except Exception as error:  # a module may fail in any way while it is imported
+        raise _broken(text, name, error) from error
+
+
+def _broken(text: str, module: str, error: Exception) -> BackendError:
+    reason = f"{type(error).__name__}: {error}"
+    return BackendError("foreign", text, f"{module} to import", f"It does not: {reason}.")
+
+
+def _attribute(owner: Any, name: str, text: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        where = getattr(owner, "__name__", type(owner).__name__)
+        known = [each for each in dir(owner) if not each.startswith("_")]
+        advice = did_you_mean(name, known)
+        expected = f"a name in {where}, which has no {name!r}"
+        raise InitspecValueError("foreign", text, expected, advice) from error
+
+
+# --- from a function to a protocol ------------------------------------------------------------
+
+
+def adapt(
+    function: Callable[..., Any], protocol: str | None = None, name: str | None = None
+) -> Foreign:
+    """An initializer given as an object, ready to draw.
+
+    The protocol is told by the names of the parameters (tensor, weight, ...: ``fill``; key, rng:
+    ``key``; shape, size: ``shape``) and by the package that the function comes from. A function
+    that needs no argument and has none of these names makes an initializer: it is called for it.
+    Classes are made anew for each seed. Initializers of Keras and Haiku are known.
+
+    Args:
+        function: a function, a class, or an object that can be called.
+        protocol: ``fill``, ``key`` or ``shape``; None to find out.
+        name: what reports call it; None for its own name.
+
+    Returns:
+        A `Foreign`, which draws under a seed.
+
+    Raises:
+        InitspecTypeError: it cannot be called.
+        InitspecValueError: there is no such protocol, or it cannot be told.
+
+    Example:
+        >>> import numpy as np
+        >>> def tiny(shape, rng):
+        ...     return rng.normal(0.0, 0.01, shape)
+        >>> foreign = adapt(tiny)
+        >>> foreign.protocol, foreign.backend, foreign.draw((2, 3), "float64", seed=0).shape
+        ('shape', 'numpy', (2, 3))
+    """
+    shown = name or getattr(function, "__name__", None) or type(function).__name__
+    return _adapt(function, protocol, shown, (), {})
+
+
+def _adapt(
+    function: Any,
+    protocol: str | None,
+    name: str,
+    places: Sequence[Any],
+    keywords: Mapping[str, Any],
+) -> Foreign:
+    if protocol is not None and protocol not in PROTOCOLS:
+        advice = did_you_mean(protocol, PROTOCOLS)
+        raise InitspecValueError("protocol", protocol, f"one of {list(PROTOCOLS)}", advice)
+    if not callable(function):
+        raise InitspecTypeError(name, type(function), "something that can be called")
+    root = _root(function)
+    if _makes_initializers(function, places, keywords):
+        function, places, keywords = _made(function, places, keywords, name), (), {}
+    keywords = _by_name(function, places, keywords, name)
+    if isinstance(function, type):
+        made = _made(function, (), keywords, name)
+        if not set(SEEDS) & set(parameters(function)):
+            function, keywords = made, {}
+    kind = PROTOCOLS[protocol or _protocol(function, root, name)]
+    _check_complete(function, keywords, kind.protocol, name)
+    foreign = kind(
+        name=name, function=function, arguments=keywords, backend=_backend(kind, root), root=root
+    )
+    return foreign.settled()
+
+
+def _root(function: Any) -> str:
+    """The package of a function, or of the class of an object."""
+    owner = getattr(function, "__self__", None)  # numpy.random.normal is a method of an object
+    module = getattr(function, "__module__", None)
+    if module in (None, "builtins"):
+        module = type(function if inspect.ismodule(owner) or owner is None else owner).__module__
+    return str(module).lstrip("_").partition(".")[0]
+
+
+def _backend(kind: type[Foreign], root: str) -> str:
+    return {"fill": "torch", "key": "jax"}.get(kind.protocol) or _BACKENDS.get(root, UNKNOWN)
+
+
+def _role(function: Any) -> str | None:
+    """What the first parameter is, by its name: tensor, key or shape."""
+    called = function.__call__ if isinstance(function, type) else function
+    names = [name for name in parameters(called) if name != "self"]
+    return next((role for role, known in NAMES.items() if names and names[0] in known), None)
+
+
+def _makes_initializers(function: Any, places: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
+    """Whether a function is called for an initializer, rather than being one.
+
+    So it is if the arguments are all that it needs: no tensor, key or shape is missing.
+    """
+    known = parameters(function)
+    loose = not known or any(p.kind is p.VAR_POSITIONAL for p in known.values())
+    if not inspect.isroutine(function) or loose or _role(function):
+        return False
+    try:
+        inspect.signature(function).bind(*places, **keywords)
+    except TypeError:
+        return False
+    return True
+
+
+def _made(function: Any, places: Sequence[Any], keywords: Mapping[str, Any], name: str) -> Any:
+    """What a class or a factory gives."""
+    try:
+        made = function(*places, **keywords)
+    except Exception as error:  # whatever a foreign function raises
+        given = f"{type(error).__name__}: {error}"
+        raise InitspecValueError(name, given, "an initializer to be made") from error
+    if not callable(made):
+        raise _untold(name, f"It gives {type(made).__name__}, not a function.")
+    return made
+
+
+def _by_name(
+    function: Any, places: Sequence[Any], keywords: Mapping[str, Any], name: str
+) -> dict[str, Any]:
+    """The user's arguments by name, checked against the parameters."""
+    known = parameters(function)
+    if places and (not isinstance(function, type) or len(places) > len(known)):
+        raise InitspecValueError(name, list(places), "arguments by their names")
+    arguments = {**dict(zip(known, places, strict=False)), **keywords}
+    loose = not known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for each in arguments:
+        if each in SEEDS:
+            raise InitspecValueError(name, f"{each}=", "no seed: the suite gives them")
+        if each not in known and not loose:
+            advice = did_you_mean(each, known)
+            raise InitspecTypeError(name, f"{each}=", f"one of {list(known)}", advice)
+    return arguments
+
+
+def _check_complete(function: Any, arguments: Mapping[str, Any], protocol: str, name: str) -> None:
+    """Refuse a function that needs more than the protocol and the user give."""
+    given = {"dtype", *SEEDS, *arguments, *NAMES["shape"], *NAMES["key"]}
+    known = parameters(function)
+    places = 0 if isinstance(function, type) else 2 if protocol == "key" else 1
+    missing = [
+        each
+        for place, (each, p) in enumerate(known.items())
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and each not in given
+        and place >= places
+    ]
+    if missing:
+        example = ", ".join(f"{each}=..." for each in missing)
+        advice = f"Write {name.partition('(')[0]}({example})."
+        raise InitspecTypeError(name, f"no {' and no '.join(missing)}", "all it needs", advice)
+
+
+def _protocol(function: Any, root: str, name: str) -> str:
+    role = _role(function)
+    if role is not None:
+        return _ROLES[role]
+    if getattr(function, "__module__", None) == "torch.nn.init":
+        return "fill"
+    if isinstance(function, type) or root in ("keras", "tensorflow", "haiku", "sonnet"):
+        return "shape"
+    needed = [each for each, p in parameters(function).items() if p.default is p.empty]
+    hint = f"If it makes initializers, give its arguments {needed}." if needed else ""
+    raise _untold(name, hint)
+
+
+def _untold(name: str, hint: str) -> InitspecValueError:
+    expected = "a function whose first parameter is called tensor, key or shape"
+    ways = "fill: f(tensor); key: f(key, shape, dtype); shape: f(shape) or f(shape, dtype=...)"
+    advice = f"{hint} Say which protocol it follows with --protocol ({ways})."
+    return InitspecValueError("foreign", name, expected, advice.strip())
+
+
+# --- cases ------------------------------------------------------------------------------------
+
+
+def outcomes(
+    foreign: Foreign,
+    init: Initializer,
+    recipe: str,
+    layers: Iterable[Layer],
+    dtypes: Sequence[str] | None = None,
+    size: int = SIZE,
+    seed: int = 0,
+    *,
+    device: Any = None,
+    seeds: bool = False,
+) -> Iterator[Outcome]:
+    """Compare a foreign initializer with a recipe, on each layer and in each dtype.
+
+    Args:
+        foreign: see `load` and `adapt`.
+        init, recipe: what it should be, and the name of that.
+        layers: see `initspec_conformance.cases.layers`; that of the framework is
+            ``layers(foreign.backend)``.
+        dtypes: float32, float64, bfloat16, float16; None for float32, or for the dtype of a
+            function that takes none.
+        size: about how many values to draw for a case, a tensor at a time.
+        seed: of the first tensor; the others are drawn under the seeds that follow.
+        device: a device of the framework; None for its default.
+        seeds: also look for seeds that should differ and do not. Such a defect says nothing about
+            the law, so these outcomes are of a kind of their own.
+
+    Yields:
+        An `Outcome` for each layer and dtype; with ``seeds``, another one of kind ``seeds``.
+    """
+    for layer in layers:
+        for dtype in dtypes or foreign.dtypes:
+            case = Case(recipe, init, layer, dtype)
+            yield _outcome(foreign, case, "statistics", device, _statistics, size, seed)
+            if seeds and init.draws:
+                yield _outcome(foreign, case, "seeds", device, _seeds, size, seed)
+
+
+_Examine = Callable[[Foreign, Case, Any, int, int], Examination]
+
+
+def _outcome(
+    foreign: Foreign, case: Case, kind: str, device: Any, look: _Examine, size: int, seed: int
+) -> Outcome:
+    start = time.perf_counter()
+    found = Examination((), 0, "")
+    try:
+        law(case.init, case.layer.geometry)
+    except InitspecError as error:
+        verdict, message = SKIPPED, f"{case.recipe} is not for this layer: {error}"
+    else:
+        try:
+            found = look(foreign, case, device, size, seed)
+            verdict, message = PASSED if found.passed else FAILED, found.message
+        except Unsupported as error:
+            verdict, message = SKIPPED, str(error)
+        except InitspecError as error:
+            verdict, message = FAILED, str(error)
+    return Outcome(
+        subject=foreign.name,
+        device=str(device or "cpu"),
+        case=case.label,
+        kind=kind,
+        verdict=verdict,
+        message=message,
+        checks=found.checks,
+        size=found.size,
+        resolution=found.resolution,
+        picture=found.picture,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _statistics(foreign: Foreign, case: Case, device: Any, size: int, seed: int) -> Examination:
+    geometry = case.layer.geometry
+    drawn = (
+        _draw(foreign, case, seed + place, device)
+        for place in range(_tensors(case.init, math.prod(geometry.shape), size))
+    )
+    return examine(case.init, geometry, case.dtype, drawn)
+
+
+def _tensors(init: Initializer, each: int, size: int) -> int:
+    """How many tensors make up ``size`` values; matrices and patterns need fewer."""
+    return -(-size // max(1, each)) if init.draws else 1
+
+
+def _draw(foreign: Foreign, case: Case, seed: int, device: Any) -> NDArray[Any]:
+    array = foreign.draw(case.layer.shape, case.dtype, seed, device)
+    if not foreign.takes_dtype and dtype_name(array) != case.dtype:
+        raise Unsupported(foreign.name, case.dtype, f"{dtype_name(array)}: it takes no dtype")
+    return array
+
+
+# --- seeds ------------------------------------------------------------------------------------
+
+
+def _seeds(foreign: Foreign, case: Case, device: Any, size: int, seed: int) -> Examination:
+    """Seeds that should give other values and do not, and the other way round."""
+    shape, dtype = case.layer.shape, case.dtype
+    first, second = foreign.sequence(shape, dtype, seed, 2, device)
+    again, _ = foreign.sequence(shape, dtype, seed, 2, device)
+    neighbour, _ = foreign.sequence(shape, dtype, seed + 1, 2, device)
+    folded = _folds(foreign, case, seed, device)
+    found = {
+        f"seed {seed} gives other values when it is used again": not _equal(first, again),
+        f"seeds {seed} and {seed + 1} give the same values": _equal(first, neighbour),
+        f"the second draw under seed {seed} is the first one under seed {seed + 1}": (
+            not _equal(first, second) and _equal(second, neighbour)
+        ),
+        f"seeds {seed} and {seed} + 2**32 give the same values": folded,
+    }
+    checks = tuple(impossible(words, count) for words, count in found.items())
+    return Examination(
+        checks, 5 * first.size, "; ".join(words for words, bad in found.items() if bad)
+    )
+
+
+def _folds(foreign: Foreign, case: Case, seed: int, device: Any) -> bool:
+    shape, dtype = case.layer.shape, case.dtype
+    near = foreign.draw(shape, dtype, seed, device)
+    try:
+        far = foreign.draw(shape, dtype, seed + 2**32, device)
+    except InitspecError:  # large seeds are refused: nothing is folded
+        return False
+    return _equal(near, far)
+
+
+def _equal(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.tobytes() == other.tobytes()
