@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from initspec.recipes import get
-from initspec_conformance import peers
-from initspec_conformance.peer_rows import NOT_OFFERED, PROCESSES, ROWS, Row
-from initspec_conformance.peers import Finding, expected, find, page
+from initspec_conformance.peers import board
+from initspec_conformance.peers.board import Finding, expected, find, page
+from initspec_conformance.peers.rows import NOT_OFFERED, PROCESSES, ROWS, Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "peers.md"
 NOTHING = Finding("passed", "", 0)
@@ -51,7 +51,7 @@ def test_rows_are_sound():
     assert len(set(map(label, ROWS))) == len(ROWS) >= 40
     for row in ROWS:
         assert row.process in PROCESSES
-        assert peers._layer(row).geometry.shape
+        assert board._layer(row).geometry.shape
         get(row.recipe)
 
 
@@ -99,19 +99,19 @@ def start(line):
 
 def test_a_process_gives_its_findings_back(monkeypatch, capsys):
     rows = tuple(row for row in ROWS if row.peer.endswith((":eye_", ":dirac_")))
-    monkeypatch.setattr(peers, "ROWS", rows)
-    assert peers.main(["--process", "torch"]) == 0
+    monkeypatch.setattr(board, "ROWS", rows)
+    assert board.main(["--process", "torch"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert [each["verdict"] for each in json.loads(last)] == ["passed", "passed"]
 
 
 def test_the_command_fails_where_a_row_is_not_as_expected(monkeypatch, capsys, tmp_path):
     rows = tuple(row for row in ROWS if row.peer.endswith((":eye_", ":dirac_")))
-    monkeypatch.setattr(peers, "ROWS", rows)
+    monkeypatch.setattr(board, "ROWS", rows)
     good, bad = Finding("passed", "", 9), Finding("failed", "all values equal 0", 9)
     for findings, code in (([good, good], 0), ([good, bad], 1)):
-        monkeypatch.setattr(peers, "_all", lambda size, found=findings: found)
-        assert peers.main(["--write", str(tmp_path / "peers.md")]) == code
+        monkeypatch.setattr(board, "_all", lambda size, found=findings: found)
+        assert board.main(["--write", str(tmp_path / "peers.md")]) == code
         assert ("all values equal 0" in capsys.readouterr().out) is bool(code)
     assert "all values equal 0 (not expected)" in (tmp_path / "peers.md").read_text()
 
@@ -121,5 +121,5 @@ def test_keras_has_the_backend_of_its_process(monkeypatch):
         found = [{"verdict": "passed", "message": env["KERAS_BACKEND"], "size": len(command)}]
         return SimpleNamespace(stdout=f"noise\n{json.dumps(found)}\n")
 
-    monkeypatch.setattr(peers.subprocess, "run", run)
-    assert [each.message for each in peers._in_process("keras on torch", 9)] == ["torch"]
+    monkeypatch.setattr(board.subprocess, "run", run)
+    assert [each.message for each in board._in_process("keras on torch", 9)] == ["torch"]

@@ -96,7 +96,7 @@ class Rates:
             for place, level in enumerate(LEVELS):
                 counts[place] += p < level
             self.smallest[key] = min(p, self.smallest.get(key, 1.0))
-        self.alarms += min(found.values()) < ALPHA
+        self.alarms += not all(p >= ALPHA for p in found.values())  # NaN is one, too
         self.family += min(found.values()) < _FAMILY / len(found)
 
     def merge(self, other: Rates) -> None:
@@ -105,7 +105,7 @@ class Rates:
             mine = self.below.setdefault(key, [0] * len(LEVELS))
             self.below[key] = [a + b for a, b in zip(mine, counts, strict=True)]
             self.smallest[key] = min(other.smallest[key], self.smallest.get(key, 1.0))
-        self.runs, self.checks = self.runs + other.runs, other.checks
+        self.runs, self.checks = self.runs + other.runs, max(self.checks, other.checks)
         self.alarms, self.family = self.alarms + other.alarms, self.family + other.family
 
 

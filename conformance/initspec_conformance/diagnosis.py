@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _BINS = 256
 _ENOUGH = 30  # values expected, if there being none is to mean anything
 _SAME = 1e-4  # relative difference of two scales that are one
 _ROUND_NUMBERS = (1.2, 1.5)  # 4/3 times as many powers of two: digits were cut off
+_GRID = {"bfloat16": 2 * 2**7, "float16": 2 * 2**10}  # all there is from draws in that dtype
 _CONTRIB = "truncated with contrib's rounded correction, variance times 1.3"
 _BARE = str.maketrans("", "", "() ")
 _TWO_SIGMA = 0.8796256610342398  # std of a normal that is cut there
@@ -50,8 +51,8 @@ def diagnose(tally: Tally, checks: Iterable[Check], init: Initializer, geometry:
         return ""
     findings = [*_strange(tally, failed), *_structure(tally, failed)]
     rest = failed.keys() - _EXPLAINED
-    if rest:
-        disturbed = bool(findings) and rest <= _DISTURBED
+    if rest and 2 * tally.strange < tally.size:  # else there is hardly a value left to judge
+        disturbed = bool(findings) and (rest <= _DISTURBED or "autocorrelation" in failed)
         findings += _law(tally, failed, init, geometry, disturbed)
     return "; ".join(dict.fromkeys(findings)) or ", ".join(map(str, failed.values()))
 
@@ -68,12 +69,14 @@ def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
         yield f"{tally.strange} of {tally.size} values are NaN or infinite"
     if "different values" in failed:
         check = failed["different values"]
-        few = check.value < check.expected / 4
+        few = check.value <= _GRID[tally.dtype]
         cause = "drawn in {}, not rounded to it" if few else "rounded to {} more than once"
         yield (
             f"only {check.value:.0f} different values instead of about {check.expected:.0f}: "
             f"{cause.format(tally.dtype)}"
         )
+    elif end := _open_end(tally, failed):
+        yield end
     elif "powers of two" in failed:
         check = failed["powers of two"]
         low, high = _ROUND_NUMBERS
@@ -81,36 +84,40 @@ def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
             yield "rounded towards zero, not to nearest"
         else:
             yield f"the rounding to {tally.dtype} is not to nearest"
-    elif failed.keys() & {"mean", "largest", "distribution"} and tally.narrow:
-        yield from _open_end(tally)
 
 
-def _open_end(tally: Tally) -> Iterator[str]:
-    """A uniform whose upper bound is left out after the rounding, as torch does."""
+def _open_end(tally: Tally, failed: dict[str, Check]) -> str:
+    """Whether a uniform leaves out its upper bound after the rounding, as torch does."""
+    shown = failed.keys() & {"mean", "largest", "distribution", "powers of two"}
+    if not (shown and tally.narrow and tally.target.kind == "uniform"):
+        return ""
     masses = atoms(tally.target, tally.dtype)
     known = np.flatnonzero(masses.mass > 1e-12)
     top = known[masses.below[known].argmax()]
     expected = tally.size * masses.mass[top]
-    if tally.target.kind != "uniform" or expected < _ENOUGH or tally.patterns[top]:
-        return
-    words = f"no value rounds to the upper bound, and about {expected:.0f} should"
+    if expected < _ENOUGH or tally.patterns[top]:
+        return ""
     bottom = masses.below + masses.mass <= 1.5 * masses.mass[top]
     moved = (tally.patterns - tally.size * masses.mass)[bottom].sum()
-    yield words + (": they come out as the lower bound" if moved > expected / 2 else "")
+    words = f"no value rounds to the upper bound, and about {expected:.0f} should"
+    return words + (": they come out as the lower bound" if moved > expected / 2 else "")
 
 
 def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
-    if failed.keys() & {"mean", "std"}:  # then products of values mean nothing
-        return
-    if "correlation of neighbours" in failed:
-        equal = failed["correlation of neighbours"].value > 0.9 * tally.highest_correlation
+    other_law = bool(failed.keys() & {"mean", "std"})  # then products of values are larger
+    least = tally.plain_correlation if other_law else 0.0
+    neighbours, repeats = failed.get("correlation of neighbours"), failed.get("autocorrelation")
+    if neighbours and neighbours.value > least:
+        equal = neighbours.value > 0.9 * tally.highest_correlation
         yield f"tensors of neighbouring seeds or names {'are equal' if equal else 'share values'}"
         if equal:  # then they correlate with themselves, too
             return
-    if "autocorrelation" in failed:
+    if repeats and repeats.value > least:
         yield f"the values repeat themselves: they correlate at a distance of {tally.period}"
-    elif "repeated runs" in failed:
+    elif "repeated runs" in failed and not neighbours and not other_law:
         yield f"{tally.repeats} runs of values occur twice"
+    if other_law:
+        return
     axes = [name for name in failed if name.startswith(("correlation along", "sums along"))]
     if axes:
         yield f"not independent along axes: {', '.join(axes)}"
@@ -132,15 +139,16 @@ def _law(
     if finite.size and float(finite.min()) == float(finite.max()):
         yield f"all values equal {finite[0]:g}"
         return
-    mistake = _first_that_fits(finite, tally, mistakes(init, geometry, tally.target))
+    beyond = "beyond the bounds" in failed
+    mistake = _first_that_fits(finite, tally, mistakes(init, geometry, tally.target), beyond)
     if disturbed and (mistake is None or not mistake.slips):
         return
     if mistake is None:
         yield _in_numbers(tally, finite, failed)
     elif mistake.slips:
         off = tally.spread / tally.target.std - 1
-        yield mistake.words + (f" (std {off:+.2%})" if abs(off) > 1e-3 else "")
-    elif "beyond the bounds" in failed:
+        yield mistake.words + (f" (std {off:+.2%})" if "std" in failed else "")
+    elif beyond:
         low, high = (end - tally.target.mean for end in tally.ends)
         reach = max(-low, high) / tally.target.std
         yield (
@@ -151,10 +159,21 @@ def _law(
         yield _in_numbers(tally, finite, failed)
 
 
-def _first_that_fits(values: Array, tally: Tally, candidates: Iterable[Mistake]) -> Mistake | None:
+def _first_that_fits(
+    values: Array, tally: Tally, candidates: Iterable[Mistake], beyond: bool
+) -> Mistake | None:
+    """The one with the fewest slips; rather one slip with other bounds than bounds that leak."""
     fitting = [each for each in candidates if _fits(values, each.target, tally)]
+    if beyond and fitting and not fitting[0].slips:
+        wider = [each for each in fitting if each.slips == 1 and _holds(each.target, tally)]
+        fitting = wider or fitting
     fewest = min((each.slips for each in fitting), default=0)
     return next((each for each in fitting if each.slips == fewest), None)
+
+
+def _holds(target: Target, tally: Tally) -> bool:
+    """Whether the law has bounds, and all values are within them."""
+    return target.kind != "normal" and not tally.outside(np.array(tally.ends), target)
 
 
 def _fits(values: Array, target: Target, tally: Tally) -> bool:
@@ -167,7 +186,7 @@ def _fits(values: Array, target: Target, tally: Tally) -> bool:
     smooth = (legendre_check(order, float(s), values.size) for order, s in enumerate(sums))
     if any(check.p < _FITS for check in smooth):
         return False
-    outside = float(((u <= 0.0) | (u >= 1.0)).mean())
+    outside = tally.outside(values, target) / values.size
     coarse = tally.narrow  # rounding makes atoms, which bins may cut
     counts = np.bincount(np.minimum((u * _BINS).astype(np.int64), _BINS - 1), minlength=_BINS)
     return outside < 1e-3 and (coarse or bins_check(counts, _BINS).p > _FITS)
@@ -249,13 +268,16 @@ def likely_scales(init: Initializer, geometry: Geometry, target: Target) -> list
 def _factors(init: Initializer, geometry: Geometry, target: Target) -> Iterator[tuple[str, float]]:
     if init.mode is not None and init.fan is None:
         yield from _fan_factors(init, geometry, target)
+    variance = 0.0 if init.mode is None else init.scale * init.gain**2
+    if math.isclose(variance, 2.0):
+        yield "variance 1 / fan instead of 2 / fan (LeCun's for He's)", math.sqrt(0.5)
+    if math.isclose(variance, 1.0):
+        yield "variance 2 / fan instead of 1 / fan (He's for LeCun's)", math.sqrt(2.0)
     numbers = {
-        "variance 1 / fan instead of 2 / fan (LeCun's for He's)": math.sqrt(0.5),
-        "variance 2 / fan instead of 1 / fan (He's for LeCun's)": math.sqrt(2.0),
         "the limit of a uniform is taken for a std (sqrt 3 too large)": math.sqrt(3.0),
         "the std is taken for the limit of a uniform (sqrt 3 too small)": math.sqrt(1 / 3),
         "without the correction of the std for truncation": _TWO_SIGMA,
-        "corrected for a truncation that is not asked for": 1 / _TWO_SIGMA,
+        "corrected for truncation, which is not asked for": 1 / _TWO_SIGMA,
     }
     yield from numbers.items()
     if target.kind == "truncated_normal":
@@ -269,6 +291,18 @@ def _fan_factors(
     if init.mode == "fan_in":
         yield "the groups are ignored", math.sqrt(1 / max(1, groups))
     variants = [(f"std is that of {mode}", init.replace(mode=mode), geometry) for mode in MODES]
+    limit = "the limit is 1 / sqrt(fan_in) (that of torch's layers)"
+    variants.append((limit, init.replace(mode="fan_in", scale=1 / 3, gain=1.0), geometry))
+    rules = {"fan_in": ("He's, sqrt(2 / fan_in)", 2.0)}
+    rules["fan_avg"] = ("Glorot's, sqrt(2 / (fan_in + fan_out))", 1.0)
+    variants += [
+        (f"std is {words}", init.replace(mode=mode, scale=scale, gain=1.0), geometry)
+        for mode, (words, scale) in rules.items()
+        if mode != init.mode
+    ]
+    if geometry.layout.stride != 1:
+        layout = replace(geometry.layout, stride=1)
+        variants.append(("the stride is ignored", init, replace(geometry, layout=layout)))
     variants += [(words, init, other) for words, other in _readings(geometry)]
     variants += [
         (words, init.replace(fan_rule=rule), geometry)
@@ -302,9 +336,9 @@ def _readings(geometry: Geometry) -> Iterator[tuple[str, Geometry]]:
         try:
             pattern = default_pattern(rank, convention, fans=True)
             other = Layout.parse(pattern).bind(geometry.shape)
-            if own.replace("G", "").translate(_BARE) == pattern:
-                yield "the groups are ignored", other
-            elif pattern != own:
+            if own.replace("G", "").translate(_BARE) != pattern:
                 yield f"{own} is read as {pattern}", other
+            elif "G" in own:
+                yield "the groups are ignored", other
         except InitspecError:  # no layout of that rank
             continue

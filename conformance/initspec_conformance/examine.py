@@ -26,7 +26,7 @@ from initspec.structured import Orthogonal, Sparse
 from initspec_conformance.diagnosis import diagnose
 from initspec_conformance.laws import Array, Target, as_float
 from initspec_conformance.results import Check, Picture
-from initspec_conformance.statistics import chi_square, gaussian, impossible, resolution
+from initspec_conformance.statistics import counts, gaussian, impossible, resolution
 from initspec_conformance.tally import Tally
 
 __all__ = ["STORAGE", "Examination", "examine"]
@@ -216,12 +216,14 @@ def _sparse(
 
 def _positions(places: Array, lines: int) -> Iterator[Check]:
     """Zeros by their place in the line: chi-square of counts that add up to a constant."""
-    share = float(places.sum()) / max(1, places.size * lines)
-    if 0 < share < 1 and lines * min(share, 1 - share) >= 32:
-        excess = float(((places - lines * share) ** 2).sum()) / (lines * share * (1 - share))
-        ratio = excess / places.size  # the last place is not free: n / (n - 1) cancels
-        p = gaussian(chi_square(ratio, places.size - 1))
-        yield Check("places of zeros", ratio, 1.0, math.sqrt(2 / (places.size - 1)), p)
+    size = places.size
+    share = float(places.sum()) / max(1, size * lines)
+    if size > 1 and 0 < share < 1 and lines * min(share, 1 - share) >= 32:
+        uneven = float(((places - lines * share) ** 2).sum())
+        unit = lines * share * (1 - share) * size / (size - 1)
+        p = gaussian(counts(uneven, unit, size))
+        error = math.sqrt(2 / (size - 1))
+        yield Check("places of zeros", uneven / unit / (size - 1), 1.0, error, p)
 
 
 def _judged(checks: tuple[Check, ...], size: int, words: tuple[str, ...]) -> Examination:

@@ -116,17 +116,15 @@ class Target:
         """P(value <= x), for an array or a number."""
         if self.kind == "uniform":
             return np.clip((np.asarray(x, np.float64) - self.low) / (2 * self.sigma), 0.0, 1.0)
-        below, above = self._ends
         whole = _phi((np.asarray(x, np.float64) - self.centre) / self.sigma)
-        return np.clip((whole - below) / (1.0 - above - below), 0.0, 1.0)
+        return np.clip((whole - self._ends[0]) / self.mass, 0.0, 1.0)
 
     def sf(self, x: Any) -> Any:
         """P(value > x), accurate where it is small."""
         if self.kind == "uniform":
             return np.clip((self.high - np.asarray(x, np.float64)) / (2 * self.sigma), 0.0, 1.0)
-        below, above = self._ends
         whole = _phi((self.centre - np.asarray(x, np.float64)) / self.sigma)
-        return np.clip((whole - above) / (1.0 - above - below), 0.0, 1.0)
+        return np.clip((whole - self._ends[1]) / self.mass, 0.0, 1.0)
 
     def quantile(self, share: Array) -> Array:
         """The values below which these shares of the law lie, by bisection."""
@@ -144,6 +142,11 @@ class Target:
         """The mass that a cut removes below and above."""
         below = float(_phi((self.low - self.centre) / self.sigma))
         return below, float(_phi((self.centre - self.high) / self.sigma))
+
+    @property
+    def mass(self) -> float:
+        """What a cut leaves of the normal; 1 without one."""
+        return 1.0 if self.kind == "uniform" else 1.0 - sum(self._ends)
 
     @property
     def name(self) -> str:
@@ -192,7 +195,8 @@ def atoms(target: Target, dtype: str) -> Atoms:
     """The atoms of a law in ``bfloat16`` or ``float16``."""
     values = _values(dtype)
     finite = np.isfinite(values)
-    order = np.argsort(np.where(finite, values, np.inf), kind="stable")[: finite.sum()]
+    keys = (~np.signbit(values), np.where(finite, values, np.inf))  # -0 comes before 0
+    order = np.lexsort(keys)[: finite.sum()]
     ascending = values[order]
     middles = (ascending[1:] + ascending[:-1]) / 2
     edges = np.concatenate([[0.0], target.cdf(middles), [1.0]])
@@ -200,7 +204,7 @@ def atoms(target: Target, dtype: str) -> Atoms:
     below[order], mass[order] = edges[:-1], np.diff(edges)
     mantissa = 7 if dtype == "bfloat16" else 10
     empty = (np.arange(2**16) & (2**mantissa - 1)) == 0
-    return Atoms(below, mass, empty & finite)
+    return Atoms(below, mass, empty & finite & (values != 0))
 
 
 @lru_cache(maxsize=2)

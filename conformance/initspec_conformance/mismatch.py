@@ -44,11 +44,13 @@ def explain(
     'the name does not enter the key'
     """
     expected = _filled(plan, dtype)
+    if expected.tobytes() == found.tobytes():
+        return ""
     for words, guess in _guesses(plan, dtype, seed, name):
         if _agree(found, guess) and not _agree(expected, guess):
             return words
     ours, theirs = _canonical(plan, expected), _canonical(plan, found)
-    for finding in (_strange, _signs, _lanes, _steps, _repeats, _order):
+    for finding in (_strange, _constant, _signs, _lanes, _steps, _repeats, _order):
         if words := finding(ours, theirs, dtype):
             return words
     return _scale(init, plan, ours, theirs) or _law(init, plan, dtype, found)
@@ -128,6 +130,12 @@ def _cut_off(wide: NDArray[Any], dtype: str) -> NDArray[Any]:
 def _strange(ours: NDArray[Any], theirs: NDArray[Any], dtype: str) -> str:
     wrong = int((~np.isfinite(as_float(theirs))).sum())
     return f"{wrong} of {theirs.size} values are NaN or infinite" if wrong else ""
+
+
+def _constant(ours: NDArray[Any], theirs: NDArray[Any], dtype: str) -> str:
+    values = as_float(theirs).reshape(-1)
+    equal = values.size > 1 and bool((values == values[0]).all())
+    return f"all values equal {values[0]:g}" if equal else ""
 
 
 def _signs(ours: NDArray[Any], theirs: NDArray[Any], dtype: str) -> str:

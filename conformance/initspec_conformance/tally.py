@@ -20,7 +20,6 @@ from initspec_conformance.results import ALPHA, Check, Picture
 from initspec_conformance.statistics import (
     ORDERS,
     bins_check,
-    chi_square,
     extreme_check,
     gaussian,
     impossible,
@@ -28,6 +27,8 @@ from initspec_conformance.statistics import (
     legendre,
     legendre_check,
     mean_check,
+    products,
+    squares,
     std_check,
     variety_check,
 )
@@ -40,7 +41,9 @@ _SHORTEST = 64  # values that an autocorrelation needs
 _KEPT = 2**20  # values kept for pictures and for the diagnosis
 _SEARCHED = 2**22  # values searched for repeated runs
 _ULPS = {"float32": 4 * 2.0**-23, "float64": 4 * 2.0**-23, "bfloat16": 2.0**-8, "float16": 2.0**-11}
-_COINCIDENCE = {"float32": 2.0**-22, "float64": 2.0**-22}  # P(two values equal), at the most
+_DRAWN = 2.0**-22  # P(two draws are equal), at the most, of a generator with 23 bits
+_FARTHEST = 1e15  # standard deviations: sums of fourth powers stay finite
+_LINES = 32  # so many that rounding cannot make the sums along all of them vanish
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _PICTURE_BINS, _PICTURE_REACH = 60, 4.5
 
@@ -105,11 +108,12 @@ class Tally:
         finite = np.isfinite(values)
         self.strange += values.size - int(finite.sum())
         values = np.where(finite, values, self.target.mean)
-        standard = (values - self.target.mean) / self.target.std
+        farthest = _FARTHEST * self.target.std
+        standard = np.clip(values - self.target.mean, -farthest, farthest) / self.target.std
         self._add_axes(standard, geometry)
         flat = np.ascontiguousarray(geometry.canonical(standard)).reshape(-1)
         self._add_values(values.reshape(-1), flat)
-        self._add_uniforms(array.reshape(-1), values.reshape(-1))
+        self._add_uniforms(array.reshape(-1), values.reshape(-1), finite.reshape(-1))
         self._add_spectrum(flat)
         canonical = geometry.canonical(array).reshape(-1)
         self._add_runs(array.reshape(-1), self._stored_runs)
@@ -117,29 +121,30 @@ class Tally:
             self._add_runs(canonical, self._canonical_runs)
 
     def _add_values(self, values: Array, standard: Array) -> None:
-        kept = sum(part.size for part in self.kept)
-        self.kept.append(values[: max(0, _KEPT - kept)])
+        if self.size < _KEPT:
+            self.kept.append(values[: _KEPT - self.size].copy())  # a view would keep the tensor
         self.size += values.size
         self.first += float(standard.sum())
         self.second += float(standard @ standard)
         if values.size:
             low, high = float(values.min()), float(values.max())
             self.ends = (min(self.ends[0], low), max(self.ends[1], high))
-        slack = _ULPS[self.dtype] * max(
-            (abs(end) for end in (self.target.low, self.target.high) if math.isfinite(end)),
-            default=0.0,
-        )
-        outside = (values < self.target.low - slack) | (values > self.target.high + slack)
-        self.beyond += int(outside.sum())
+        self.beyond += self.outside(values, self.target)
 
-    def _add_uniforms(self, array: NDArray[Any], values: Array) -> None:
+    def outside(self, values: Array, target: Target) -> int:
+        """How many values are beyond the bounds of a law, but for the rounding to the dtype."""
+        ends = [abs(end) for end in (target.low, target.high) if math.isfinite(end)]
+        slack = _ULPS[self.dtype] * max(ends, default=0.0)
+        return int(((values < target.low - slack) | (values > target.high + slack)).sum())
+
+    def _add_uniforms(self, array: NDArray[Any], values: Array, finite: NDArray[np.bool_]) -> None:
         if self.narrow:
-            bits = array.view(np.uint16)
+            bits = array.view(np.uint16)[finite]
             self.patterns += np.bincount(bits, minlength=2**16)
             share = self._shares.random(bits.size)
             u = atoms(self.target, self.dtype).unfold(bits, share)
         else:
-            u = self.target.cdf(values)
+            u = self.target.cdf(values[finite])
         self.components += legendre(u)
         place = np.minimum((u * _FINE).astype(np.int64), _FINE - 1)
         self.bins += np.bincount(place, minlength=_FINE)
@@ -190,10 +195,12 @@ class Tally:
         seen.append(hashes)
 
     def _run_length(self) -> int:
-        equal = _COINCIDENCE.get(self.dtype)
-        if equal is None:
+        """The k for which ``n**2 P(two values equal)**k`` is at most ALPHA."""
+        if self.narrow:
             equal = max(2.0**-14, float((atoms(self.target, self.dtype).mass ** 2).sum()))
-        return math.ceil(math.log(_SEARCHED**2 / ALPHA) / -math.log(equal))
+        else:  # digits go where the mean is large beside the std, and draws where a cut leaves few
+            equal = _DRAWN * (1 / self.target.mass + abs(self.target.mean) / self.target.std)
+        return math.ceil(math.log(_SEARCHED**2 / ALPHA) / -math.log(min(0.5, equal)))
 
     # --- judging ------------------------------------------------------------------------------
 
@@ -238,7 +245,8 @@ class Tally:
             return
         for order, total in enumerate(self.components):
             yield legendre_check(order, float(total), self.size)
-        yield bins_check(self.bins)
+        if self.bins.any():  # else no value is finite
+            yield bins_check(self.bins)
         if self.narrow:
             masses = atoms(self.target, self.dtype)
             found = int((self.patterns > 0).sum())
@@ -260,26 +268,28 @@ class Tally:
         for axis in self.axes:
             if axis.pairs:
                 z = axis.products / math.sqrt(axis.pairs)
-                yield Check(f"correlation along {axis.name}", z, 0.0, 1.0, gaussian(z))
+                p = gaussian(products(z, axis.pairs))
+                yield Check(f"correlation along {axis.name}", z, 0.0, 1.0, p)
+            if axis.lines >= _LINES:
                 yield self._sums(axis)
+        length = self._length
         if self.segments:
-            yield largest_check("autocorrelation", self._lags())
+            yield largest_check("autocorrelation", self._lags(), length * self.segments)
         if self._crossed:
             crossed = np.concatenate(self._crossed)
-            yield largest_check("correlation of neighbours", crossed, self._length)
+            yield largest_check("correlation of neighbours", crossed, length, length)
         yield impossible("repeated runs", self.repeats)
 
     def _sums(self, axis: _Axis) -> Check:
-        """Squares of sums along an axis: a gamma law by its mean and variance, exact for normals.
+        """Squares of sums along an axis: see `squares`; exact for normals.
 
-        A sum S of m standardised values has variance m and kurtosis ``3 + (k - 3) / m``, so
-        ``S**2 / m`` has mean 1 and variance ``kurtosis - 1``.
+        A sum S of m standardised values has variance m and kurtosis ``3 + (k - 3) / m``.
         """
         kurtosis = 3 + (self.target.kurtosis - 3) / axis.length
         ratio = axis.squares / axis.lines
-        z = chi_square(ratio, 2 * axis.lines / (kurtosis - 1))
         error = math.sqrt((kurtosis - 1) / axis.lines)
-        return Check(f"sums along {axis.name}", ratio, 1.0, error, gaussian(z))
+        p = squares(ratio, kurtosis, axis.lines)
+        return Check(f"sums along {axis.name}", ratio, 1.0, error, p)
 
     def _lags(self) -> Array:
         """Autocorrelations at all distances from 1 to half the segment, as normal deviates."""
@@ -295,6 +305,12 @@ class Tally:
     def highest_correlation(self) -> float:
         """The deviate of the correlation of two equal segments."""
         return math.sqrt(self._length)
+
+    @property
+    def plain_correlation(self) -> float:
+        """The most that independent values of this mean and spread correlate by."""
+        mean, square = self.first / max(1, self.size), self.second / max(1, self.size)
+        return 9 * square + 2 * mean**2 * math.sqrt(self._length * self.segments)
 
     @property
     def spread(self) -> float:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import initspec
 from initspec.errors import InitspecError
 
-from . import doctor, recipes, show
+from . import conformance, doctor, recipes, show, stream_words
 
 __all__ = ["BAD_INPUT", "VERBS", "main", "make_parser"]
 
@@ -23,7 +23,15 @@ BAD_INPUT = 2  # what argparse exits with, too
 _INTERRUPTED, _NO_READER = 130, 141  # what a shell reports for SIGINT and SIGPIPE
 
 # A verb is a module: its docstring is the help, `configure` adds arguments, `run` does the work.
-VERBS = MappingProxyType({"show": show, "recipes": recipes, "doctor": doctor})
+VERBS = MappingProxyType(
+    {
+        "show": show,
+        "recipes": recipes,
+        "doctor": doctor,
+        "conformance": conformance,
+        "stream-words": stream_words,
+    }
+)
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -128,7 +128,7 @@ def _watched(total: int, run: Callable[[Callable[[str], None]], Any]) -> Any:
 
 def _foreign(options: argparse.Namespace) -> Any:
     """Every layer, dtype and device of somebody else's initializer."""
-    comparison = import_module("initspec_conformance.comparison").Comparison(
+    comparison = import_module("initspec_conformance.foreign.comparison").Comparison(
         options.foreign,
         vars(options)["as"],
         shape=options.shape,

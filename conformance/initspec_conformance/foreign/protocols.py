@@ -29,8 +29,8 @@ __all__ = [
     "Filler",
     "Foreign",
     "Keyed",
+    "NotOffered",
     "Shaped",
-    "Unsupported",
     "dtype_name",
     "parameters",
 ]
@@ -47,7 +47,7 @@ NAMES = {
 }
 
 
-class Unsupported(InitspecValueError):  # noqa: N818 - it says what is the matter
+class NotOffered(InitspecValueError):  # noqa: N818 - it says what is the matter
     """The initializer does not offer what was asked for; that is no defect of its values."""
 
 
@@ -88,7 +88,7 @@ class Foreign(ABC):
             device: a device of the framework; None for its default.
 
         Raises:
-            Unsupported: the initializer or its framework does not know the dtype.
+            NotOffered: the initializer or its framework does not know the dtype.
             InitspecValueError: the initializer raised an error, which is chained.
             InitspecTypeError: what came back is not an array.
         """
@@ -106,7 +106,7 @@ class Foreign(ABC):
             raise
         except NotImplementedError as error:
             reason = _first_line(error)
-            raise Unsupported(self.name, dtype, f"a dtype that it offers ({reason})") from error
+            raise NotOffered(self.name, dtype, f"a dtype that it offers ({reason})") from error
         except Exception as error:  # whatever a foreign function raises
             given = f"{type(error).__name__}: {_first_line(error)}"
             raise InitspecValueError(
@@ -126,7 +126,7 @@ class Foreign(ABC):
             return
         if not import_module("jax").config.jax_enable_x64:
             advice = "Set JAX_ENABLE_X64=1."
-            raise Unsupported(self.name, dtype, "a dtype that JAX has as configured", advice)
+            raise NotOffered(self.name, dtype, "a dtype that JAX has as configured", advice)
 
 
 class Filler(Foreign):

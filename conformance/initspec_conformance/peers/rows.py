@@ -77,7 +77,7 @@ _OPEN = "no value rounds to the upper bound"
 _FANS = "fans are counted as"
 _GROUPS = "the groups are ignored"
 _LIMIT = "the limit is 1 / sqrt(fan_in)"
-_OURS = "initspec_conformance.peer_layers"
+_OURS = "initspec_conformance.peers.layers"
 
 
 def _torch() -> list[Row]:

@@ -1,7 +1,7 @@
 """The scoreboard: initializers of frameworks against recipes, and what is found.
 
 ``python -m initspec_conformance.peers --write docs/peers.md`` runs every row of
-`initspec_conformance.peer_rows` and writes the page.
+`initspec_conformance.peers.rows` and writes the page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from initspec.files import write
 from initspec.recipes import get
 from initspec_conformance.cases import Layer, layers
 from initspec_conformance.foreign import SIZE, load, outcomes
-from initspec_conformance.peer_rows import NOT_OFFERED, PROCESSES, ROWS, Process, Row
+from initspec_conformance.peers.rows import NOT_OFFERED, PROCESSES, ROWS, Process, Row
 from initspec_conformance.results import ALPHA, FAILED, PASSED, SKIPPED
 from initspec_conformance.statistics import resolution
 
@@ -206,7 +206,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     print(f"{len(findings)} rows, {len(wrong)} not as expected")
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,13 +27,13 @@ from initspec.initializer import Initializer
 from initspec.law import law
 from initspec_conformance.cases import Case, Layer
 from initspec_conformance.examine import Examination, examine
-from initspec_conformance.protocols import (
+from initspec_conformance.foreign.protocols import (
     NAMES,
     PROTOCOLS,
     SEEDS,
     UNKNOWN,
     Foreign,
-    Unsupported,
+    NotOffered,
     dtype_name,
     parameters,
 )
@@ -389,7 +389,7 @@ def _outcome(
         try:
             found = look(foreign, case, device, size, seed)
             verdict, message = PASSED if found.passed else FAILED, found.message
-        except Unsupported as error:
+        except NotOffered as error:
             verdict, message = SKIPPED, str(error)
         except InitspecError as error:
             verdict, message = FAILED, str(error)
@@ -425,7 +425,7 @@ def _tensors(init: Initializer, each: int, size: int) -> int:
 def _draw(foreign: Foreign, case: Case, seed: int, device: Any) -> NDArray[Any]:
     array = foreign.draw(case.layer.shape, case.dtype, seed, device)
     if not foreign.takes_dtype and dtype_name(array) != case.dtype:
-        raise Unsupported(foreign.name, case.dtype, f"{dtype_name(array)}: it takes no dtype")
+        raise NotOffered(foreign.name, case.dtype, f"{dtype_name(array)}: it takes no dtype")
     return array
 
 

@@ -1,0 +1,1 @@
+"""The board of frameworks' own initializers: ``python -m initspec_conformance.peers`` runs it."""

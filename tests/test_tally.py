@@ -1,0 +1,492 @@
+"""Tallies and examinations: honest samples pass, and each defect fails the checks made for it."""
+
+import math
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import initspec
+from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.layout import Layout
+from initspec.stream import cast
+from initspec_conformance.examine import examine
+from initspec_conformance.laws import Target, as_float
+from initspec_conformance.statistics import bins_check
+from initspec_conformance.tally import Tally
+
+TARGETS = {
+    "normal": Target.normal(0.0, 0.25),
+    "truncated": Target.truncated(0.0, 0.5, -2.0, 2.0),
+    "lopsided": Target.truncated(0.1, 0.5, -1.0, 2.5),
+    "uniform": Target.uniform(-0.3, 0.3),
+}
+LAYOUTS = {
+    "dense": ((96, 160), "OI", {}),
+    "convolution": ((3, 3, 32, 48), "HWIO", {}),
+    "groups": ((48, 24, 3, 3), "OIHW", {"groups": 4}),
+    "blocks": ((192, 64), "(3 O) I", {"blocks": "qkv"}),
+    "composite": ((64, 4, 48), "I (G O) S", {"sizes": {"G": 2}}),
+    "vector": ((12_000,), "I", {}),
+    "primes": ((127, 131), "OI", {}),
+}
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+SHAPE = {"distribution", "location", "spread", "skewness", "kurtosis"}
+ENDS = {"smallest", "largest"}
+
+
+def rng(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def bound(layout):
+    shape, pattern, options = LAYOUTS[layout]
+    return Layout.parse(pattern, **options).bind(shape)
+
+
+def drawn(target, size, seed=0):
+    """Values of the law by NumPy's own methods, in float64."""
+    source = rng(seed)
+    if target.kind == "uniform":
+        return source.uniform(target.low, target.high, size)
+    values = np.zeros(0)
+    while values.size < size:
+        more = source.normal(target.centre, target.sigma, size)
+        values = np.concatenate([values, more[(more >= target.low) & (more <= target.high)]])
+    return values[:size]
+
+
+def stored(values, dtype, geometry):
+    return cast(values, dtype).reshape(geometry.shape)
+
+
+def tallied(arrays, target, geometry, dtype="float32"):
+    tally = Tally(target, dtype)
+    for array in arrays:
+        tally.add(array, geometry)
+    return tally
+
+
+def failed(tally):
+    return {check.name for check in tally.checks() if not check.passed}
+
+
+def samples(target, geometry, dtype="float32", count=2, seed=0):
+    size = math.prod(geometry.shape)
+    return [stored(drawn(target, size, 100 * seed + n), dtype, geometry) for n in range(count)]
+
+
+# --- honest samples -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("law", TARGETS)
+def test_honest_samples_pass_in_every_layout(law, dtype):
+    for number, layout in enumerate(LAYOUTS):
+        arrays = samples(TARGETS[law], bound(layout), dtype, seed=number)
+        tally = tallied(arrays, TARGETS[law], bound(layout), dtype)
+        assert failed(tally) == set(), layout
+        assert all(0 <= check.p <= 1 for check in tally.checks())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("law", TARGETS)
+@pytest.mark.parametrize("size", [*range(1, 8), 31, 63, 64, 65, 100])
+def test_honest_samples_of_a_few_values_pass(law, dtype, size):
+    geometry = Layout.parse("I").bind((size,))
+    for seed in range(3):
+        arrays = samples(TARGETS[law], geometry, dtype, 1, seed)
+        assert failed(tallied(arrays, TARGETS[law], geometry, dtype)) == set()
+
+
+@pytest.mark.parametrize("size", [2, 4, 32])
+def test_two_halves_that_balance_are_no_alarm(size):
+    """Even counts, and sums that are exactly zero, happen in small tensors."""
+    values = np.tile([0.125, -0.125], size // 2)
+    tally = Tally(TARGETS["normal"], "bfloat16")
+    geometry = Layout.parse("IO").bind((2, 1))
+    for pair in values.reshape(-1, 2):
+        tally.add(cast(pair, "bfloat16").reshape(2, 1), geometry)
+    assert not failed(tally) & {"sums along I", "distribution", "mean"}
+
+
+def test_a_large_mean_makes_equal_values_likely():
+    target = Target.normal(4000.0, 0.01)
+    arrays = samples(target, Layout.parse("I").bind((2**17,)), count=2)
+    tally = tallied(arrays, target, Layout.parse("I").bind((2**17,)))
+    assert tally.repeats == 0
+
+
+@pytest.mark.parametrize("shape", [(2**18 + 77,), (2**18 - 5, 2), (3, 87_383)])
+def test_tensors_longer_than_a_fourier_segment(shape):
+    geometry = Layout.parse("IO"[: len(shape)]).bind(shape)
+    tally = tallied(samples(TARGETS["uniform"], geometry), TARGETS["uniform"], geometry)
+    assert failed(tally) == set()
+    assert tally.segments == 2 * (math.prod(shape) // tally._length)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 4), (4, 0)])
+def test_empty_tensors_show_nothing(shape):
+    geometry = Layout.parse("OI"[: len(shape)]).bind(shape)
+    tally = tallied([np.zeros(shape, np.float32)] * 2, TARGETS["normal"], geometry)
+    assert (tally.size, failed(tally)) == (0, set())
+    assert tally.sample().size == 0
+    assert sum(tally.picture().counts) == 0
+
+
+def test_no_tensors_at_all():
+    assert failed(Tally(TARGETS["normal"], "float32")) == set()
+
+
+# --- defects ------------------------------------------------------------------------------------
+
+
+def _copied(values):
+    values[20_000:20_256] = values[3_000:3_256]
+    return values
+
+
+def _held(values):
+    values[1::2] = values[::2]
+    return values
+
+
+def _column(values):
+    values.reshape(192, 256)[:, 17] += 0.3
+    return values
+
+
+def _zeroed(values):
+    return np.where(np.arange(values.size) % 64 == 0, 0.0, values)
+
+
+# What it does to 2**15 * 1.5 values of a normal; what has to fail, and what may.
+DEFECTS = {
+    "shifted mean": (lambda v: v + 0.0125, {"mean", "location"}, {"distribution", "sums"}),
+    "too wide": (lambda v: 1.05 * v, {"std", "spread", "distribution"}, {"kurtosis"}),
+    "too narrow": (
+        lambda v: 0.9 * v,
+        {"std", "spread", "distribution"},
+        {"kurtosis", "sums", *ENDS},
+    ),
+    "absolute values": (
+        np.abs,
+        {"mean", "smallest", "location"},
+        SHAPE | {"sums", "correlation", "autocorrelation"},
+    ),
+    "skew": (lambda v: v + v**2 - 0.0625, {"skewness", "distribution"}, SHAPE | ENDS | {"std"}),
+    "short tails": (lambda v: v.clip(-0.55, 0.55), {"smallest", "largest"}, SHAPE | {"std"}),
+    "one huge value": (lambda v: np.append(v[1:], 1e30), {"largest"}, None),
+    "one far value": (lambda v: np.append(v[1:], 2.5), {"largest"}, set()),
+    "NaN": (lambda v: np.append(v[1:], np.nan), {"not finite"}, set()),
+    "infinity": (lambda v: np.append(v[1:], np.inf), {"not finite"}, set()),
+    "a copied run": (_copied, {"repeated runs"}, set()),
+    "held values": (_held, {"autocorrelation", "correlation along I"}, {"sums", "distribution"}),
+    "sorted": (np.sort, {"autocorrelation", "correlation along O", "sums along O"}, None),
+    "one odd column": (_column, {"sums along O"}, {"autocorrelation", "mean"}),
+    "zeros": (_zeroed, {"distribution"}, {"std", "kurtosis", "spread", "repeated runs"}),
+    "all equal": (lambda v: 0 * v + 0.1, {"mean", "distribution", "repeated runs"}, None),
+    "periodic": (lambda v: np.tile(v[:4096], 12), {"autocorrelation", "repeated runs"}, None),
+    "few digits": (lambda v: np.round(v, 1), {"distribution"}, None),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_fails_its_checks_and_no_others(defect):
+    change, must, may = DEFECTS[defect]
+    geometry, target = Layout.parse("OI").bind((192, 256)), TARGETS["normal"]
+    with np.errstate(invalid="ignore"):
+        arrays = [
+            stored(change(drawn(target, 192 * 256, seed)), "float32", geometry) for seed in (1, 2)
+        ]
+    found = failed(tallied(arrays, target, geometry))
+    assert must <= found
+    if may is not None:
+        rest = {name for name in found - must if not name.startswith(tuple(may) or ("?",))}
+        assert rest == set()
+
+
+@pytest.mark.parametrize("value", [1e200, -1e308])
+def test_a_value_whose_square_overflows_is_found(value):
+    geometry, target = bound("dense"), TARGETS["normal"]
+    arrays = samples(target, geometry, "float64")
+    arrays[1][4, 7] = value
+    tally = tallied(arrays, target, geometry, "float64")
+    assert {"std", "largest" if value > 0 else "smallest"} <= failed(tally)
+    assert all(0 <= check.p <= 1 for check in tally.checks())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_nan_fails_nothing_else_in_narrow_dtypes(dtype):
+    geometry, target = bound("dense"), TARGETS["normal"]
+    arrays = samples(target, geometry, dtype)
+    arrays[0].view(np.uint16)[3, 5] = 0x7FC0 if dtype == "bfloat16" else 0x7E00
+    tally = tallied(arrays, target, geometry, dtype)
+    assert failed(tally) == {"not finite"}
+    assert tally.strange == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("law", ["truncated", "lopsided", "uniform"])
+def test_values_beyond_a_bound_are_found_and_those_on_it_are_not(law, dtype):
+    target, geometry = TARGETS[law], bound("dense")
+    arrays = samples(target, geometry, dtype, 1)
+    arrays[0][0, 0] = cast(np.array([target.high]), dtype)[0]
+    arrays[0][0, 1] = cast(np.array([target.low]), dtype)[0]
+    assert failed(tallied(arrays, target, geometry, dtype)) == set()
+    arrays[0][0, 0] = cast(np.array([1.02 * target.high]), dtype)[0]
+    tally = tallied(arrays, target, geometry, dtype)
+    assert (tally.beyond, failed(tally)) == (1, {"beyond the bounds"})
+
+
+def test_neighbours_that_are_equal_or_share_a_part():
+    geometry, target = bound("dense"), TARGETS["normal"]
+    first, second = samples(target, geometry)
+    assert "correlation of neighbours" in failed(tallied([first, first], target, geometry))
+    second.reshape(-1)[100:5000] = first.reshape(-1)[700:5600]
+    assert "correlation of neighbours" in failed(tallied([first, second], target, geometry))
+
+
+@pytest.mark.parametrize("order", ["stored", "canonical"])
+def test_repeated_runs_are_found_in_both_orders(order):
+    shape, pattern, options = (3, 3, 32, 48), "HWIO", {}
+    geometry, target = Layout.parse(pattern, **options).bind(shape), TARGETS["normal"]
+    (array,) = samples(target, geometry, count=1)
+    lines = array.reshape(-1) if order == "stored" else geometry.canonical(array).reshape(-1)
+    lines = np.array(lines)
+    lines[9000:9064] = lines[100:164]
+    if order == "stored":
+        array = lines.reshape(shape)
+    else:
+        view = geometry.canonical(array)
+        view[...] = lines.reshape(view.shape)
+    assert failed(tallied([array], target, geometry)) == {"repeated runs"}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_digits_that_are_cut_off(dtype):
+    target, geometry = TARGETS["normal"], Layout.parse("I").bind((2**20,))
+    values = drawn(target, 2**20)
+    if dtype == "bfloat16":
+        cut = (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    else:
+        near = values.astype(np.float16)
+        cut = np.where(np.abs(near) > np.abs(values), np.nextafter(near, np.float16(0)), near)
+    assert "powers of two" in failed(tallied([cut], target, geometry, dtype))
+
+
+def test_values_on_a_coarse_grid_are_too_few():
+    target, geometry = Target.uniform(-1.0, 1.0), Layout.parse("I").bind((2**16,))
+    values = np.floor(drawn(target, 2**16) * 128) / 128
+    tally = tallied([cast(values, "bfloat16")], target, geometry, "bfloat16")
+    assert "different values" in failed(tally)
+
+
+@pytest.mark.parametrize("size", [64, 65, 100])
+def test_lags_are_those_of_the_definition_each_pair_once(size):
+    geometry, target = Layout.parse("I").bind((size,)), TARGETS["normal"]
+    arrays = samples(target, geometry, count=2)
+    standard = np.array(arrays, np.float64) / target.std
+    sums = [(standard * np.roll(standard, lag, axis=1)).sum() for lag in range(1, (size + 1) // 2)]
+    lags = tallied(arrays, target, geometry)._lags()
+    assert np.allclose(lags, np.array(sums) / math.sqrt(2 * size))
+
+
+def test_axes_bear_their_letters():
+    tally = tallied(samples(TARGETS["normal"], bound("groups")), TARGETS["normal"], bound("groups"))
+    assert [axis.name for axis in tally.axes] == ["GO", "I", "H", "W"]
+    stacks = Layout.parse("SISO").bind((2, 3, 4, 5))
+    array = np.zeros(stacks.shape, np.float32)
+    names = [axis.name for axis in tallied([array], TARGETS["normal"], stacks).axes]
+    assert names == ["S (axis 0)", "I", "S (axis 2)", "O"]
+
+
+# --- what it keeps ------------------------------------------------------------------------------
+
+
+def test_memory_stays_bounded(monkeypatch):
+    monkeypatch.setattr("initspec_conformance.tally._KEPT", 2**15)
+    monkeypatch.setattr("initspec_conformance.tally._SEARCHED", 2**16)
+    geometry, target = Layout.parse("I").bind((2**13,)), TARGETS["normal"]
+    tally = Tally(target, "float32")
+    array = samples(target, geometry, count=1)[0]
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            tally.add(array, geometry)
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20):
+            tally.add(array, geometry)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 2**15  # a single tensor takes 2**16 bytes in float64
+    assert tally.sample().size == 2**15
+    assert all(part.base is None for part in tally.kept)  # no view of a whole tensor
+
+
+def test_a_picture_is_that_of_the_sample():
+    geometry, target = bound("dense"), TARGETS["truncated"]
+    picture = tallied(samples(target, geometry), target, geometry).picture()
+    assert len(picture.edges) == len(picture.counts) + 1 == len(picture.expected) + 1
+    assert sum(picture.counts) == 2 * math.prod(geometry.shape)
+    assert sum(picture.expected) == pytest.approx(sum(picture.counts))
+    for expected, found in picture.quantiles:
+        assert found == pytest.approx(expected, abs=0.1 * target.std)
+    assert list(picture.quantiles) == sorted(picture.quantiles)
+
+
+def test_one_tensor_or_many_make_the_same_sums():
+    target = TARGETS["normal"]
+    values = drawn(target, 2**14)
+    whole = tallied([values.astype("f4")], target, Layout.parse("I").bind((2**14,)))
+    parts = tallied(values.astype("f4").reshape(4, -1), target, Layout.parse("I").bind((2**12,)))
+    assert whole.first == pytest.approx(parts.first)
+    assert whole.second == pytest.approx(parts.second)
+    assert np.array_equal(whole.bins, parts.bins)
+    assert bins_check(whole.bins) == bins_check(parts.bins)
+
+
+# --- examinations -------------------------------------------------------------------------------
+
+
+def judged(init, shape, pattern, arrays, dtype="float32", **options):
+    return examine(init, Layout.parse(pattern, **options).bind(shape), dtype, arrays)
+
+
+def reference(init, shape, pattern, seeds=range(4), dtype="float32", **options):
+    found = [
+        initspec.get(init)(shape, layout=pattern, seed=seed, name="w", dtype=dtype, **options)
+        for seed in seeds
+    ]
+    return [np.asarray(a).view(np.uint16) if dtype == "bfloat16" else np.array(a) for a in found]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("init", "shape", "pattern"),
+    [
+        (initspec.zeros, (4, 5), "OI"),
+        (initspec.ones, (7,), "O"),
+        (initspec.Initializer(distribution="constant", value=0.1), (3, 3), "OI"),
+        (initspec.get("identity"), (6, 4), "OI"),
+        (initspec.get("dirac"), (6, 4, 3, 3), "OIHW"),
+        (initspec.bilinear, (2, 1, 4, 4), "OIHW"),
+    ],
+    ids=lambda value: getattr(value, "distribution", None),
+)
+def test_patterns_are_compared_value_by_value(init, shape, pattern, dtype):
+    arrays = reference(init, shape, pattern, dtype=dtype)
+    assert judged(init, shape, pattern, arrays, dtype).passed
+    first = arrays[0].reshape(-1)
+    first[-1] = cast(np.array([0.77]), dtype)[0]
+    found = judged(init, shape, pattern, arrays, dtype)
+    assert not found.passed
+    assert found.message.startswith(f"1 of {found.size} values differ")
+
+
+def test_a_pattern_of_named_blocks():
+    arrays = reference(initspec.ones, (12, 4), "(3 O) I", blocks="qkv")
+    assert judged(initspec.ones, (12, 4), "(3 O) I", arrays, blocks="qkv").passed
+
+
+def test_a_constant_that_is_nan():
+    found = judged(initspec.ones, (2, 2), "OI", [np.full((2, 2), np.nan, np.float32)])
+    assert not found.passed
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48)])
+def test_orthogonal_matrices(shape, dtype):
+    init = initspec.orthogonal()
+    arrays = reference(init, shape, "OI", dtype=dtype)
+    assert judged(init, shape, "OI", arrays, dtype).message == ""
+
+
+def test_matrices_that_are_not_orthogonal():
+    init, shape = initspec.orthogonal(), (48, 64)
+    arrays = reference(init, shape, "OI")
+    for wrong in ([1.01 * a for a in arrays], _normals(shape), [np.full(shape, np.nan, "f4")]):
+        found = judged(init, shape, "OI", [a.astype(np.float32) for a in wrong])
+        assert "not orthogonal" in found.message
+    assert judged(
+        initspec.orthogonal(gain=1.01), shape, "OI", [np.float32(1.01) * a for a in arrays]
+    ).passed
+
+
+def _normals(shape):
+    return [rng(seed).standard_normal(shape) / math.sqrt(shape[1]) for seed in range(4)]
+
+
+def test_a_factorisation_without_its_signs_is_not_haar():
+    wrong = [np.linalg.qr(rng(seed).standard_normal((64, 64)))[0] for seed in range(4)]
+    found = judged(initspec.orthogonal(), (64, 64), "OI", [q.astype(np.float32) for q in wrong])
+    assert "not Haar" in found.message
+
+
+def test_delta_orthogonal_kernels():
+    init, shape = initspec.delta_orthogonal, (3, 3, 16, 32)
+    arrays = reference(init, shape, "HWIO")
+    assert judged(init, shape, "HWIO", arrays).passed
+    arrays[1][0, 2, 3, 4] = 1e-3
+    found = judged(init, shape, "HWIO", arrays)
+    assert "beside the centre" in found.message
+    assert "not orthogonal" not in found.message
+    corner = [np.roll(a, 1, axis=0) for a in reference(init, shape, "HWIO")]
+    assert "beside the centre" in judged(init, shape, "HWIO", corner).message
+
+
+@pytest.mark.parametrize("per", ["output", "input"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sparse_matrices(per, dtype):
+    init, shape = initspec.sparse(0.25, std=0.1, per=per), (96, 120)
+    assert judged(init, shape, "OI", reference(init, shape, "OI", dtype=dtype), dtype).message == ""
+
+
+def test_sparse_matrices_with_defects():
+    init, shape = initspec.sparse(0.25, std=0.1), (96, 120)
+    arrays = reference(init, shape, "OI")
+    ordered = [np.take_along_axis(a, (a != 0).argsort(axis=1, kind="stable"), 1) for a in arrays]
+    one_sided = [np.hstack([a[:, ::2], a[:, 1::2]]) for a in ordered]
+    for wrong in (ordered, one_sided):
+        message = judged(init, shape, "OI", wrong).message
+        assert message.startswith("zeros are not equally likely")
+        assert "lines do not" not in message
+    assert "std" in judged(init, shape, "OI", [np.float32(1.1) * a for a in arrays]).message
+    arrays[2][5, np.flatnonzero(arrays[2][5])[0]] = 0.0
+    assert judged(init, shape, "OI", arrays).message == "1 of 384 lines do not have 30 zeros"
+
+
+def test_sparse_lines_that_are_short_are_no_alarm():
+    init, shape = initspec.sparse(0.5, std=0.1), (64, 2)
+    values = np.tile([[0.0, 1.0], [1.0, 0.0]], (32, 1)) * drawn(Target.normal(0, 0.1), 128).reshape(
+        64, 2
+    )
+    assert judged(init, shape, "OI", [values.astype(np.float32)]).passed
+
+
+def test_draws_are_judged_by_their_law():
+    arrays = samples(TARGETS["normal"], bound("dense"))
+    found = examine(initspec.normal(0.25), bound("dense"), "float32", arrays)
+    assert (found.message, found.size) == ("", 2 * 96 * 160)
+    assert found.picture is not None
+    assert found.resolution == pytest.approx(11.32 * math.sqrt(2 / (4 * found.size)), rel=1e-2)
+    assert "too large" in examine(initspec.normal(0.2), bound("dense"), "float32", arrays).message
+
+
+def test_an_empty_case_passes_and_resolves_nothing():
+    found = judged(initspec.he_normal, (0, 4), "OI", [np.zeros((0, 4), np.float32)])
+    assert found.passed
+    assert (found.size, found.resolution) == (0, None)
+
+
+def test_a_wrong_shape_or_dtype_is_refused():
+    with pytest.raises(InitspecValueError, match="shape"):
+        judged(initspec.zeros, (4, 5), "OI", [np.zeros((5, 4), np.float32)])
+    for dtype, array in (("float32", np.zeros((4, 5))), ("bfloat16", np.zeros((4, 5), "f2"))):
+        with pytest.raises(InitspecTypeError, match="dtype"):
+            judged(initspec.zeros, (4, 5), "OI", [array], dtype)
+
+
+def test_patterns_hold_what_was_stored():
+    assert as_float(reference(initspec.ones, (2,), "O", [0], "bfloat16")[0]).tolist() == [1.0, 1.0]
