@@ -310,7 +310,7 @@ def test_strange_values_are_named(change, words):
     assert words in said("he_normal", "OI", arrays)
 
 
-@pytest.mark.parametrize(("change", "words"), STRANGE[:1] + STRANGE[2:4] + STRANGE[6:7])
+@pytest.mark.parametrize(("change", "words"), STRANGE[:1] + STRANGE[2:4] + STRANGE[5:7])
 def test_they_are_all_that_is_named(change, words):
     arrays = tensors("cut", he(544), "OI")
     change(arrays)
@@ -391,6 +391,6 @@ def test_an_upper_bound_that_is_left_out():
     [("he_normal", "cut"), ("he_uniform", "uniform"), ("torch.kaiming_normal", "normal")],
 )
 def test_honest_samples_have_no_diagnosis(recipe, kind, dtype):
-    for seed, layer in enumerate(LAYERS):
+    for seed, layer in enumerate(list(LAYERS)[::2]):
         std = Target.of(initspec.get(recipe), bound(layer)).std
         assert said(recipe, layer, tensors(kind, std, layer, 1, seed), dtype) == ""

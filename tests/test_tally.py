@@ -5,12 +5,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import initspec
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.layout import Layout
 from initspec.stream import cast
-from initspec_conformance.examine import examine
+from initspec_conformance.examine import _positions, examine
 from initspec_conformance.laws import Target, as_float
 from initspec_conformance.statistics import bins_check
 from initspec_conformance.tally import Tally
@@ -463,6 +464,19 @@ def test_sparse_lines_that_are_short_are_no_alarm():
         64, 2
     )
     assert judged(init, shape, "OI", [values.astype(np.float32)]).passed
+
+
+def test_places_of_zeros_have_their_law():
+    found = []
+    for seed in range(300):
+        order = rng(seed).random((400, 10)).argsort(axis=1)
+        (check,) = _positions((order < 3).sum(axis=0).astype(float), 400)
+        found.append(9 * check.value)
+    assert stats.kstest(found, stats.chi2(9).cdf).pvalue > 1e-3
+
+
+def test_lines_of_one_value_have_no_places():
+    assert list(_positions(np.array([50.0]), 100)) == []
 
 
 def test_draws_are_judged_by_their_law():

@@ -107,14 +107,15 @@ def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
     other_law = bool(failed.keys() & {"mean", "std"})  # then products of values are larger
     least = tally.plain_correlation if other_law else 0.0
     neighbours, repeats = failed.get("correlation of neighbours"), failed.get("autocorrelation")
-    if neighbours and neighbours.value > least:
-        equal = neighbours.value > 0.9 * tally.highest_correlation
-        yield f"tensors of neighbouring seeds or names {'are equal' if equal else 'share values'}"
-        if equal:  # then they correlate with themselves, too
-            return
+    equal = neighbours is not None and neighbours.value > 0.9 * tally.highest_correlation
+    if equal:  # then they correlate with themselves, too
+        yield "tensors of neighbouring seeds or names are equal"
+        return
     if repeats and repeats.value > least:
         yield f"the values repeat themselves: they correlate at a distance of {tally.period}"
-    elif "repeated runs" in failed and not neighbours and not other_law:
+    elif neighbours and neighbours.value > least:
+        yield "tensors of neighbouring seeds or names share values"
+    elif "repeated runs" in failed and not other_law:
         yield f"{tally.repeats} runs of values occur twice"
     if other_law:
         return

@@ -80,10 +80,10 @@ def examine(
 
     Example:
         >>> import initspec
-        >>> geometry = initspec.Layout.parse("IO").bind((256, 256))
-        >>> weights = [initspec.lecun_normal((256, 256), seed=0)]
+        >>> geometry = initspec.Layout.parse("IO").bind((256, 200))
+        >>> weights = [initspec.lecun_normal((256, 200), seed=0)]
         >>> examine(initspec.he_normal, geometry, "float32", weights).message
-        "variance 1 / fan instead of 2 / fan (LeCun's for He's) (std -29.16%)"
+        "variance 1 / fan instead of 2 / fan (LeCun's for He's) (std -29.17%)"
     """
     arrays = (_checked(array, geometry, dtype) for array in tensors)
     content = law(init, geometry).content

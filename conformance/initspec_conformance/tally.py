@@ -107,9 +107,9 @@ class Tally:
         values = as_float(array)
         finite = np.isfinite(values)
         self.strange += values.size - int(finite.sum())
-        values = np.where(finite, values, self.target.mean)
-        farthest = _FARTHEST * self.target.std
-        standard = np.clip(values - self.target.mean, -farthest, farthest) / self.target.std
+        mean, reach = self.target.mean, _FARTHEST * self.target.std
+        values = np.clip(np.where(finite, values, mean), mean - reach, mean + reach)
+        standard = (values - mean) / self.target.std
         self._add_axes(standard, geometry)
         flat = np.ascontiguousarray(geometry.canonical(standard)).reshape(-1)
         self._add_values(values.reshape(-1), flat)
