@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from initspec_conformance import calibrate
-from initspec_conformance.calibrate import LAWS, LEVELS, Law, Rates, main, page, simulate
-from initspec_conformance.laws import Target
 from initspec_conformance.results import ALPHA
+from initspec_conformance.statistics import calibrate
+from initspec_conformance.statistics.calibrate import LAWS, LEVELS, Law, Rates, main, page, simulate
+from initspec_conformance.statistics.laws import Target
 
 MEAN, STD = ("normal", "mean"), ("normal", "std")
 

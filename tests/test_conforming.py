@@ -9,7 +9,7 @@ import pytest
 import initspec
 from initspec_conformance import conforming
 from initspec_conformance.conforming import conforms
-from initspec_conformance.statistics import needed
+from initspec_conformance.statistics.checks import needed
 
 SHAPE = (64, 32, 3, 3)  # as torch stores a convolution: fan_in 288, fan_out 576
 STD = (2 / 288) ** 0.5

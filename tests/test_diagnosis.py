@@ -9,9 +9,9 @@ import initspec
 from initspec.fans import RULES
 from initspec.layout import Layout
 from initspec.stream import cast
-from initspec_conformance.diagnosis import diagnose, likely_scales, mistakes
-from initspec_conformance.laws import Target
-from initspec_conformance.tally import Tally
+from initspec_conformance.statistics.diagnosis import diagnose, likely_scales, mistakes
+from initspec_conformance.statistics.laws import Target
+from initspec_conformance.statistics.tally import Tally
 
 LAYERS = {  # shape, pattern, options; all fans differ
     "OI": ((224, 544), "OI", {}),

@@ -14,7 +14,8 @@ from initspec.law import law
 from initspec.layout import Layout
 from initspec.recipes import RECIPES
 from initspec.stream import cast
-from initspec_conformance.laws import Target, as_float, atoms
+from initspec_conformance.host import as_float
+from initspec_conformance.statistics.laws import Target, atoms
 
 LAYOUTS = {
     "OI": ((12, 20), {}),

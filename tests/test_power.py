@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from initspec_conformance import power
-from initspec_conformance.power import DEFECTS, Defect, caught, main, smallest, table
+from initspec_conformance.statistics import power
+from initspec_conformance.statistics.power import DEFECTS, Defect, caught, main, smallest, table
 
 NAMED = {defect.name: defect for defect in DEFECTS}
 HONEST = [

@@ -12,9 +12,10 @@ from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.layout import Layout
 from initspec.stream import cast
 from initspec_conformance.examine import _positions, examine
-from initspec_conformance.laws import Target, as_float
-from initspec_conformance.statistics import bins_check
-from initspec_conformance.tally import Tally
+from initspec_conformance.host import as_float
+from initspec_conformance.statistics.checks import bins_check
+from initspec_conformance.statistics.laws import Target
+from initspec_conformance.statistics.tally import Tally
 
 TARGETS = {
     "normal": Target.normal(0.0, 0.25),
@@ -306,8 +307,8 @@ def test_axes_bear_their_letters():
 
 
 def test_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr("initspec_conformance.tally._KEPT", 2**15)
-    monkeypatch.setattr("initspec_conformance.tally._SEARCHED", 2**16)
+    monkeypatch.setattr("initspec_conformance.statistics.tally._KEPT", 2**15)
+    monkeypatch.setattr("initspec_conformance.statistics.tally._SEARCHED", 2**16)
     geometry, target = Layout.parse("I").bind((2**13,)), TARGETS["normal"]
     tally = Tally(target, "float32")
     array = samples(target, geometry, count=1)[0]

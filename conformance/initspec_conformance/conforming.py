@@ -23,11 +23,12 @@ from initspec.layout import Geometry, LayoutOptions, check_known
 from initspec.plan import check_dtype
 from initspec.shape import check_shape
 from initspec_conformance.cases import layers
-from initspec_conformance.examine import STORAGE, Examination, examine
-from initspec_conformance.laws import Target, as_float
+from initspec_conformance.examine import Examination, examine
+from initspec_conformance.host import STORAGE, as_float, reference
 from initspec_conformance.mismatch import explain
 from initspec_conformance.results import Check
-from initspec_conformance.statistics import impossible, needed
+from initspec_conformance.statistics.checks import impossible, needed
+from initspec_conformance.statistics.laws import Target
 
 __all__ = ["conforms"]
 
@@ -314,8 +315,7 @@ def _bits(sample: _Sample) -> _Verdict:
     if others:
         raise InitspecValueError("seed", seed, "None for several tensors", "Pass them one by one.")
     plan = sample.backend.plan(init, geometry.shape, dtype, {"layout": geometry.layout}, seed, name)
-    expected = np.empty(geometry.shape, STORAGE[dtype])
-    stream.fill(plan, expected, dtype)
+    expected = reference(plan, dtype)
     if plan.promise == "bits":
         wrong = int((_words(array) != _words(expected)).sum())
     else:

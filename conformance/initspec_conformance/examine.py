@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from initspec import stream
 from initspec.draw import Draw
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
@@ -23,15 +22,15 @@ from initspec.layout import Geometry, Layout
 from initspec.matrices import Matrices
 from initspec.plan import FillPlan
 from initspec.structured import Orthogonal, Sparse
-from initspec_conformance.diagnosis import diagnose
-from initspec_conformance.laws import Array, Target, as_float
+from initspec_conformance.host import STORAGE, as_float, reference
 from initspec_conformance.results import Check, Picture
-from initspec_conformance.statistics import counts, gaussian, impossible, resolution
-from initspec_conformance.tally import Tally
+from initspec_conformance.statistics.checks import counts, gaussian, impossible, resolution
+from initspec_conformance.statistics.diagnosis import diagnose
+from initspec_conformance.statistics.laws import Array, Target
+from initspec_conformance.statistics.tally import Tally
 
-__all__ = ["STORAGE", "Examination", "examine"]
+__all__ = ["Examination", "examine"]
 
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 _STEPS = {"float32": 2.0**-23, "float64": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
@@ -125,10 +124,9 @@ def _exact(
     init: Initializer, geometry: Geometry, dtype: str, arrays: Iterable[NDArray[Any]]
 ) -> Examination:
     """Constants and patterns: every value, up to one rounding."""
-    expected = np.empty(geometry.shape, STORAGE[dtype])
     keys = ((0, 0),) * max(1, len(geometry.layout.blocks))
-    stream.fill(FillPlan(geometry, law(init, geometry).content, keys), expected, dtype)
-    wanted = as_float(expected)
+    plan = FillPlan(geometry, law(init, geometry).content, keys)
+    wanted = as_float(reference(plan, dtype))
     slack = _STEPS[dtype] * np.abs(wanted)
     wrong = size = 0
     for array in arrays:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from initspec import stream
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan
-from initspec_conformance.diagnosis import diagnose, likely_scales
-from initspec_conformance.laws import Array, Target, as_float
-from initspec_conformance.tally import Tally
+from initspec_conformance.host import as_float, reference
+from initspec_conformance.statistics.diagnosis import diagnose, likely_scales
+from initspec_conformance.statistics.laws import Array, Target
+from initspec_conformance.statistics.tally import Tally
 
 __all__ = ["explain"]
 
-_STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 _MOSTLY = 0.98  # of the values have to agree
 _FEW = 4  # steps of the dtype: the same value, computed in another way
 _ENOUGH = 256  # values that say something about a law
@@ -43,7 +43,7 @@ def explain(
     >>> explain(initspec.he_normal, plan, "float32", 0, "w", other)
     'the name does not enter the key'
     """
-    expected = _filled(plan, dtype)
+    expected = reference(plan, dtype)
     if expected.tobytes() == found.tobytes():
         return ""
     for words, guess in _guesses(plan, dtype, seed, name):
@@ -54,12 +54,6 @@ def explain(
         if words := finding(ours, theirs, dtype):
             return words
     return _scale(init, plan, ours, theirs) or _law(init, plan, dtype, found)
-
-
-def _filled(plan: FillPlan, dtype: str) -> NDArray[Any]:
-    out = np.empty(plan.shape, _STORAGE[dtype])
-    stream.fill(plan, out, dtype)
-    return out
 
 
 def _canonical(plan: FillPlan, array: NDArray[Any]) -> NDArray[Any]:
@@ -83,14 +77,14 @@ def _guesses(
     plan: FillPlan, dtype: str, seed: int, name: str
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     if dtype in ("bfloat16", "float16"):
-        yield "rounded towards zero, not to nearest", _cut_off(_filled(plan, "float32"), dtype)
+        yield "rounded towards zero, not to nearest", _cut_off(reference(plan, "float32"), dtype)
     if plan.origin != (0, 0, 0):
         words = "coordinates count from the shard's own corner, not from the whole tensor's"
-        yield words, _filled(replace(plan, origin=(0, 0, 0)), dtype)
+        yield words, reference(replace(plan, origin=(0, 0, 0)), dtype)
     for step, words in _STEPS:
         s, o, j = (at + by for at, by in zip(plan.origin, step, strict=True))
         if min(s, o, j) >= 0:
-            yield words, _filled(replace(plan, origin=(s, o, j)), dtype)
+            yield words, reference(replace(plan, origin=(s, o, j)), dtype)
     for words, other_seed, other_name in (
         ("the name does not enter the key", seed, ""),
         ("only the low half of the seed counts", seed & 0xFFFFFFFF, name),
@@ -98,11 +92,11 @@ def _guesses(
         ("the key is that of seed 0", 0, name),
     ):
         keys = tuple(stream.key(other_seed, each) for each in plan.names(other_name))
-        yield words, _filled(plan.with_keys(keys), dtype)
+        yield words, reference(plan.with_keys(keys), dtype)
     bare = ((seed & 0xFFFFFFFF, seed >> 32),) * len(plan.keys)
     yield (
         "the seed itself is the key: the name does not enter it",
-        _filled(plan.with_keys(bare), dtype),
+        reference(plan.with_keys(bare), dtype),
     )
 
 

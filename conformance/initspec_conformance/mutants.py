@@ -19,11 +19,11 @@ from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
 from initspec.plan import FillPlan
 from initspec.registry import get_backend
+from initspec_conformance.host import STORAGE
 
 __all__ = ["MUTANTS", "Mutant", "MutantBackend"]
 
 Values = NDArray[Any]
-_STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 _LEAK = 4.286e-6  # Keras on torch: all of four candidates beyond two sigmas
 _NAN_IN = 10**7
 
@@ -85,7 +85,7 @@ class MutantBackend(Backend):
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> Values:
         """Values of another plan, or other values."""
         fill = import_module("initspec_kernel").fill
-        stored = np.empty(plan.shape, _STORAGE[dtype])
+        stored = np.empty(plan.shape, STORAGE[dtype])
         fill(self.mutant.plan(plan), stored, dtype)
         if plan.draw is None or not stored.size:
             return stored

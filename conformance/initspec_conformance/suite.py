@@ -24,10 +24,11 @@ from initspec.plan import check_dtype
 from initspec_conformance.cases import Case, Layer, layers
 from initspec_conformance.digest import logical_digest
 from initspec_conformance.examine import Examination, examine
-from initspec_conformance.laws import Target, as_float
+from initspec_conformance.host import as_float
 from initspec_conformance.mismatch import explain
 from initspec_conformance.results import FAILED, MOST_CHECKS, PASSED, SKIPPED, Outcome, Report
-from initspec_conformance.statistics import needed
+from initspec_conformance.statistics.checks import needed
+from initspec_conformance.statistics.laws import Target
 from initspec_conformance.vectors import Refusal, Unsupported, Vector, draw, load, refused, verify
 
 __all__ = ["CPU", "SEED", "Suite", "Task", "sizes", "spelling", "versions"]

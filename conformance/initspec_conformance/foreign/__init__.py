@@ -38,7 +38,7 @@ from initspec_conformance.foreign.protocols import (
     parameters,
 )
 from initspec_conformance.results import FAILED, PASSED, SKIPPED, Outcome
-from initspec_conformance.statistics import impossible
+from initspec_conformance.statistics.checks import impossible
 
 __all__ = ["SIZE", "Foreign", "adapt", "load", "outcomes"]
 

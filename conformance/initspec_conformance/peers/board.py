@@ -24,7 +24,7 @@ from initspec_conformance.cases import Layer, layers
 from initspec_conformance.foreign import SIZE, load, outcomes
 from initspec_conformance.peers.rows import NOT_OFFERED, PROCESSES, ROWS, Process, Row
 from initspec_conformance.results import ALPHA, FAILED, PASSED, SKIPPED
-from initspec_conformance.statistics import resolution
+from initspec_conformance.statistics.checks import resolution
 
 __all__ = ["Finding", "expected", "find", "main", "page"]
 

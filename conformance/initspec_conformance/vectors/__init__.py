@@ -31,13 +31,13 @@ from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout, LayoutOptions
 from initspec.plan import FillPlan
 from initspec_conformance.digest import logical_digest
+from initspec_conformance.host import STORAGE, as_float, reference
 from initspec_conformance.vectors.check import check
 
 __all__ = [
     "DIGESTS",
     "ERRORS",
     "FOLDER",
-    "STORAGE",
     "Box",
     "Refusal",
     "Unsupported",
@@ -48,7 +48,6 @@ __all__ = [
     "draw",
     "load",
     "refused",
-    "to_numbers",
     "verify",
 ]
 
@@ -64,7 +63,6 @@ ERRORS: dict[str, type[InitspecError]] = {
     "InitspecValueError": InitspecValueError,
     "InitspecTypeError": InitspecTypeError,
 }
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 _SIGMAS = 7.0  # of an estimated moment: an honest sample is beyond once in 10**11
 # Half a step, relative: how far the rounding to the dtype may carry a value past a bound.
 _STEPS = {"float32": 2.0**-24, "float64": 2.0**-53, "bfloat16": 2.0**-8, "float16": 2.0**-11}
@@ -184,9 +182,7 @@ class Vector:
 
     def reference(self) -> NDArray[Any]:
         """The values by the specification in NumPy; bfloat16 as uint16 bit patterns."""
-        out = np.empty(self.geometry.shape, STORAGE[self.dtype])
-        stream.fill(self.plan(), out, self.dtype)
-        return out
+        return reference(self.plan(), self.dtype)
 
 
 _MOMENTS = ("mean", "std", "low", "high", "kurtosis")
@@ -365,7 +361,7 @@ def _verify_bits(vector: Vector, array: NDArray[Any]) -> str:
 
 
 def _verify_rounded(vector: Vector, array: NDArray[Any]) -> str:
-    found = to_numbers(vector.geometry.canonical(array).reshape(-1), vector.dtype)
+    found = as_float(vector.geometry.canonical(array).reshape(-1))
     expected = np.array(vector.values)
     wrong = ~(np.abs(found - expected) <= vector.tolerance)  # NaN is wrong, too
     if not wrong.any():
@@ -374,8 +370,8 @@ def _verify_rounded(vector: Vector, array: NDArray[Any]) -> str:
 
 
 def _verify_moments(vector: Vector, array: NDArray[Any]) -> str:
-    """Support, mean and std: a first look. `initspec_conformance.statistics` has the rest."""
-    values = to_numbers(array.reshape(-1), vector.dtype)
+    """Support, mean and std: a first look; `initspec_conformance.statistics` has more."""
+    values = as_float(array.reshape(-1))
     if not np.isfinite(values).all():
         return f"{np.count_nonzero(~np.isfinite(values))} of {values.size} values are not finite"
     law, step = vector.moments, _STEPS[vector.dtype]
@@ -398,13 +394,6 @@ def _verify_moments(vector: Vector, array: NDArray[Any]) -> str:
 _VERIFY = {"bits": _verify_bits, "rounded": _verify_rounded, "moments": _verify_moments}
 
 
-def to_numbers(values: NDArray[Any], dtype: str) -> NDArray[np.float64]:
-    """Stored values as float64: of bfloat16, what the bit patterns mean."""
-    if dtype == "bfloat16" and values.dtype == np.uint16:
-        values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return values.astype(np.float64)
-
-
 def _where(
     vector: Vector, wrong: NDArray[np.bool_], found: NDArray[Any], expected: NDArray[Any]
 ) -> str:
@@ -417,7 +406,7 @@ def _where(
         place.append(index)
     s, o, j = reversed(place)
     block = f" of block {geometry.layout.blocks[rest]!r}" if geometry.layout.blocks else ""
-    values = [float(to_numbers(each[at : at + 1], vector.dtype)[0]) for each in (expected, found)]
+    values = [float(as_float(each[at : at + 1])[0]) for each in (expected, found)]
     count = f"{np.count_nonzero(wrong)} of {wrong.size} values are wrong"
     first = f"the first at s={s}, o={o}, j={j}{block}"
     return f"{count}, {first}: expected {values[0].hex()}, found {values[1].hex()}"

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from initspec import stream
 from initspec.registry import get_backend
 from initspec_conformance.digest import logical_digest
+from initspec_conformance.host import as_float
 from initspec_conformance.vectors import (
     ERRORS,
     Refusal,
     Vector,
     layout_cases,
     refusal_cases,
-    to_numbers,
     value_cases,
 )
 from initspec_conformance.vectors.check import FIRST
@@ -93,7 +93,7 @@ def _bits(case: Case) -> dict[str, Any]:
     if vector.box is not None:
         _check_box(vector, made)
     first = vector.geometry.canonical(made).flat[:FIRST]
-    tree["first"] = [value.hex() for value in to_numbers(first, case.dtype).tolist()]
+    tree["first"] = [value.hex() for value in as_float(first).tolist()]
     return tree | {"sha256": logical_digest(made, vector.geometry)}
 
 
@@ -128,7 +128,7 @@ def _rounded(case: Case) -> dict[str, Any]:
     tree = _common(case, "rounded")
     vector = Vector.of(tree)
     values = vector.geometry.canonical(vector.reference()).reshape(-1)
-    tree["values"] = [value.hex() for value in to_numbers(values, case.dtype).tolist()]
+    tree["values"] = [value.hex() for value in as_float(values).tolist()]
     return tree | {"tolerance": (_TOLERANCES[case.dtype] * case.init.gain).hex()}
 
 

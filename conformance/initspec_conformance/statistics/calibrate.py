@@ -1,6 +1,6 @@
 """How often the statistics raise a false alarm: honest samples, many of them.
 
-    python -m initspec_conformance.calibrate [--runs 100000] [--seed 0] > docs/calibration.md
+    python -m initspec_conformance.statistics.calibrate [--runs N] > docs/calibration.md
 
 A run is a sample of two small tensors of each law, drawn by NumPy's PCG64 and NumPy's own methods:
 nothing of initspec's stream takes part. The run's p-values are compared with their nominal levels,
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from initspec.layout import Layout
 from initspec.stream import cast
-from initspec_conformance.laws import Target
 from initspec_conformance.results import ALPHA
-from initspec_conformance.tally import Tally
+from initspec_conformance.statistics.laws import Target
+from initspec_conformance.statistics.tally import Tally
 
 __all__ = ["LAWS", "Law", "Rates", "main", "simulate"]
 
@@ -195,7 +195,7 @@ def _row(cells: Sequence[str]) -> str:
 _HEAD = """\
 # False alarms
 
-<!-- Made by python -m initspec_conformance.calibrate; do not edit. -->
+<!-- Made by python -m initspec_conformance.statistics.calibrate; do not edit. -->
 
 {runs} honest runs, seed {seed}, drawn by NumPy's PCG64 with NumPy's own methods; each run is a
 sample of {n} values of five laws, {checks} checks in all.
@@ -209,8 +209,8 @@ sample of {n} values of five laws, {checks} checks in all.
 
 The table has, for each check and law, the share of p-values below 0.01, 0.001 and 0.0001, divided
 by that level: 1 is exact, less is cautious. The standard error of one entry is {errors}. What no
-honest sample can do stays at 0; bounds stay below 1 (the smallest and largest value of a law that has
-bounds, std and sums of laws that are not normal, autocorrelation, different values).
+honest sample can do stays at 0; bounds stay below 1 (the smallest and largest value of a law that
+has bounds, std and sums of laws that are not normal, autocorrelation, different values).
 """
 
 

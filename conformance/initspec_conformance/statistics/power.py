@@ -1,6 +1,6 @@
 """How many values the statistics need to find a defect.
 
-    python -m initspec_conformance.power [--samples 20]
+    python -m initspec_conformance.statistics.power [--samples 20]
 
 For each defect: the smallest power of two at which every one of several samples, each with a fresh
 seed, fails a check. A sample is two tensors that NumPy's PCG64 draws, with the defect planted.
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from initspec.layout import Layout
 from initspec.stream import cast
-from initspec_conformance.calibrate import LAWS
-from initspec_conformance.laws import Array
-from initspec_conformance.tally import Tally
+from initspec_conformance.statistics.calibrate import LAWS
+from initspec_conformance.statistics.laws import Array
+from initspec_conformance.statistics.tally import Tally
 
 __all__ = ["DEFECTS", "Defect", "Found", "caught", "main", "smallest", "table"]
 

@@ -17,10 +17,10 @@ from initspec.errors import InitspecError
 from initspec.fans import RULES, Fans
 from initspec.initializer import MODES, Initializer
 from initspec.layout import Geometry, Layout, default_pattern
-from initspec_conformance.laws import Array, Target, atoms
 from initspec_conformance.results import Check
-from initspec_conformance.statistics import bins_check, legendre, legendre_check, std_check
-from initspec_conformance.tally import Tally
+from initspec_conformance.statistics.checks import bins_check, legendre, legendre_check, std_check
+from initspec_conformance.statistics.laws import Array, Target, atoms
+from initspec_conformance.statistics.tally import Tally
 
 __all__ = ["Mistake", "diagnose", "likely_scales", "mistakes"]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec.layout import Geometry
-from initspec_conformance.laws import Array, Target, as_float, atoms
+from initspec_conformance.host import as_float
 from initspec_conformance.results import ALPHA, Check, Picture
-from initspec_conformance.statistics import (
+from initspec_conformance.statistics.checks import (
     ORDERS,
     bins_check,
     extreme_check,
@@ -32,6 +32,7 @@ from initspec_conformance.statistics import (
     std_check,
     variety_check,
 )
+from initspec_conformance.statistics.laws import Array, Target, atoms
 
 __all__ = ["Tally"]
 

@@ -18,8 +18,9 @@ from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry
 from initspec.moments import truncated_moments
+from initspec_conformance.host import as_float
 
-__all__ = ["Atoms", "Target", "as_float", "atoms"]
+__all__ = ["Atoms", "Target", "atoms"]
 
 Array = NDArray[np.float64]
 _erfc = np.frompyfunc(math.erfc, 1, 1)
@@ -156,14 +157,6 @@ class Target:
 
 
 # --- rounding ---------------------------------------------------------------------------------
-
-
-def as_float(array: NDArray[Any]) -> Array:
-    """Host values as float64; uint16 holds the bit patterns of bfloat16."""
-    if array.dtype == np.uint16:
-        array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    with np.errstate(invalid="ignore"):  # NaNs of every kind
-        return array.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Statistics of samples: laws, checks with derived thresholds, the diagnosis, and their proof."""
