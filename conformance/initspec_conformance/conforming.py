@@ -24,7 +24,7 @@ from initspec.plan import check_dtype
 from initspec.shape import check_shape
 from initspec_conformance.cases import layers
 from initspec_conformance.examine import Examination, examine
-from initspec_conformance.host import STORAGE, as_float, reference
+from initspec_conformance.host import NEAR, STORAGE, as_float, reference
 from initspec_conformance.mismatch import explain
 from initspec_conformance.results import Check
 from initspec_conformance.statistics.checks import impossible, needed
@@ -36,9 +36,6 @@ _TENSOR, _INITIALIZER = 0.25, 0.02  # resolutions: a layer may be small; more ca
 _MOST_DRAWS = 1000
 _SIGNS = 64  # on the diagonals of orthogonal matrices: enough to see that they are all equal
 _SHOWN = 8  # checks in a message
-# What another factorisation may change, for a gain of 1; and one rounding to 16 bits.
-_NEAR = {"float32": 1e-5, "float64": 1e-12}
-_NEAR |= {"bfloat16": 1e-5 + 2.0**-7, "float16": 1e-5 + 2.0**-10}
 _NAMES = {np.dtype(storage): dtype for dtype, storage in STORAGE.items()}
 
 
@@ -320,7 +317,7 @@ def _bits(sample: _Sample) -> _Verdict:
         wrong = int((_words(array) != _words(expected)).sum())
     else:
         far = np.abs(as_float(array) - as_float(expected))
-        wrong = int((~(far <= _NEAR[dtype] * init.gain)).sum())
+        wrong = int((~(far <= NEAR[dtype] * init.gain)).sum())
     check = impossible("other than initspec draws", wrong)
     if not wrong:  # then the law is that of the stream, which the suite has tested
         return _Verdict(Examination((check,), array.size, ""))

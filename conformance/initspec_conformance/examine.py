@@ -24,13 +24,20 @@ from initspec.plan import FillPlan
 from initspec.structured import Orthogonal, Sparse
 from initspec_conformance.host import STORAGE, as_float, reference
 from initspec_conformance.results import Check, Picture
-from initspec_conformance.statistics.checks import counts, gaussian, impossible, resolution
+from initspec_conformance.statistics.checks import (
+    counts,
+    gaussian,
+    impossible,
+    rare,
+    resolution,
+)
 from initspec_conformance.statistics.diagnosis import diagnose
-from initspec_conformance.statistics.laws import Array, Target
+from initspec_conformance.statistics.laws import Array, Target, atoms
 from initspec_conformance.statistics.tally import Tally
 
 __all__ = ["Examination", "examine"]
 
+_ZERO = 2.0**-22  # P(a draw is 0), at the most: torch's are, once in 2**24
 _STEPS = {"float32": 2.0**-23, "float64": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
 
@@ -165,11 +172,13 @@ def _orthogonal(
         impossible("not zero beside the centre", stray),
         Check("signs on the diagonal", z, 0.0, 1.0, min(1.0, 2 * math.exp(-z * z / 2))),
     )
-    words = (
-        "the matrices are not orthogonal",
-        "values beside the centre of the kernel are not zero",
-        "not Haar: the signs on the diagonal are no fair coins (QR without sign correction?)",
-    )
+    words = {
+        "distance from orthogonal": "the matrices are not orthogonal",
+        "not zero beside the centre": "values beside the centre of the kernel are not zero",
+        "signs on the diagonal": (
+            "not Haar: the signs on the diagonal are no fair coins (QR without sign correction?)"
+        ),
+    }
     return _judged(checks, size, words)
 
 
@@ -184,9 +193,9 @@ def _sparse(
     content: Sparse, geometry: Geometry, dtype: str, arrays: Iterable[NDArray[Any]]
 ) -> Examination:
     """As many zeros in every line as asked for, anywhere in it, and normals elsewhere."""
-    matrices = Matrices.of(geometry)
-    tally: Tally | None = None
-    wrong, lines, size = 0, 0, 0
+    matrices, target = Matrices.of(geometry), Target.normal(0.0, content.draw.factor * 2.0**28)
+    tally = Tally(target, dtype)
+    few = many = surplus = lines = size = 0
     places: Array = np.zeros(matrices.columns if content.per == "output" else matrices.rows)
     for array in arrays:
         size += array.size
@@ -194,22 +203,33 @@ def _sparse(
         if content.per == "input":
             values = values.transpose(0, 2, 1)
         zero = (values == 0).reshape(-1, places.size)
-        wrong += int((zero.sum(1) != content.zeros_of(places.size)).sum())
+        excess = zero.sum(1) - content.zeros_of(places.size)
+        few, many = few + int((excess < 0).sum()), many + int((excess > 0).sum())
+        surplus += int(excess.clip(0).sum())
         places, lines = places + zero.sum(0), lines + len(zero)
         kept = geometry.canonical(array).reshape(-1)
         kept = kept[as_float(kept) != 0]
-        tally = tally or Tally(Target.normal(0.0, content.draw.factor * 2.0**28), dtype)
         tally.add(kept, Layout.parse("I").bind(kept.shape))
     checks = (
-        impossible("lines with another number of zeros", wrong),
+        impossible("lines with too few zeros", few),
+        rare("lines with too many zeros", many, surplus, tally.size * _zero(target, dtype)),
         *_positions(places, lines),
-        *(tally.checks() if tally else ()),
+        *tally.checks(),
     )
-    words = (
-        f"{wrong} of {lines} lines do not have {content.zeros_of(places.size)} zeros",
-        "zeros are not equally likely everywhere in a line",
-    )
+    zeros = content.zeros_of(places.size)
+    words = {
+        "lines with too few zeros": f"{few} of {lines} lines have less than {zeros} zeros",
+        "lines with too many zeros": f"{many} of {lines} lines have more than {zeros} zeros",
+        "places of zeros": "zeros are not equally likely everywhere in a line",
+    }
     return _judged(checks, size, words)
+
+
+def _zero(target: Target, dtype: str) -> float:
+    """P(a draw is 0), at the most; in 16 bits small values become 0, too."""
+    if dtype not in ("bfloat16", "float16"):
+        return _ZERO
+    return _ZERO + float(atoms(target, dtype).mass[[0, 2**15]].sum())
 
 
 def _positions(places: Array, lines: int) -> Iterator[Check]:
@@ -224,8 +244,7 @@ def _positions(places: Array, lines: int) -> Iterator[Check]:
         yield Check("places of zeros", uneven / unit / (size - 1), 1.0, error, p)
 
 
-def _judged(checks: tuple[Check, ...], size: int, words: tuple[str, ...]) -> Examination:
-    """The words of the checks that failed, else the checks themselves."""
-    named = dict(zip((check.name for check in checks), words, strict=False))
-    failed = [named.get(check.name, str(check)) for check in checks if not check.passed]
+def _judged(checks: tuple[Check, ...], size: int, words: dict[str, str]) -> Examination:
+    """The words for the checks that failed, else the checks themselves."""
+    failed = [words.get(check.name, str(check)) for check in checks if not check.passed]
     return Examination(checks, size, "; ".join(failed))

@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from initspec import stream
 from initspec.plan import FillPlan
 
-__all__ = ["STORAGE", "as_float", "reference"]
+__all__ = ["NEAR", "STORAGE", "as_float", "reference"]
 
 STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
+# How far matrices of gain 1 may be from the reference's, for another factorisation: spec 8 for
+# float32, a few thousand units of rounding for float64; and the 16-bit types, of which a step near
+# 1 is added, may then round the other way.
+NEAR = {"float32": 1e-5, "float64": 1e-12}
+NEAR |= {"bfloat16": 1e-5 + 2.0**-7, "float16": 1e-5 + 2.0**-10}
 
 
 def as_float(array: NDArray[Any]) -> NDArray[np.float64]:

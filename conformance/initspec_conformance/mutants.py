@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
+from initspec.errors import InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
 from initspec.plan import FillPlan
@@ -84,6 +85,8 @@ class MutantBackend(Backend):
 
     def emit(self, plan: FillPlan, dtype: str, device: Any) -> Values:
         """Values of another plan, or other values."""
+        if device not in (None, "cpu"):
+            raise InitspecValueError("device", device, "None or 'cpu', as of NumPy")
         fill = import_module("initspec_kernel").fill
         stored = np.empty(plan.shape, STORAGE[dtype])
         fill(self.mutant.plan(plan), stored, dtype)

@@ -80,7 +80,7 @@ class Outcome:
         subject: the backend or the foreign initializer.
         device: where it drew.
         case: recipe, layout, shape and dtype, in words; unique for a subject, device and kind.
-        kind: ``bits``, ``rounded``, ``refusal`` or ``statistics``.
+        kind: ``bits``, ``rounded``, ``refusal``, ``statistics`` or ``seeds``.
         verdict: ``passed``, ``failed`` or ``skipped``.
         message: why it failed, with the diagnosis, or why it was skipped; empty if it passed.
         checks: all statistics, where there are any.

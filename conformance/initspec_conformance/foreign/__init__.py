@@ -142,11 +142,11 @@ def _module(name: str, text: str) -> Any:
         advice = did_you_mean(last, dir(owner)) if owner else ""
         advice = advice or "Is it installed, or its folder on PYTHONPATH?"
         raise BackendError("foreign", text, f"a module {missing!r}", advice) from error
-    except Exception as error:  # a module may fail in any way while it is imported
+    except (Exception, SystemExit) as error:  # a module may fail in any way, or be a script
         raise _broken(text, name, error) from error
 
 
-def _broken(text: str, module: str, error: Exception) -> BackendError:
+def _broken(text: str, module: str, error: BaseException) -> BackendError:
     reason = f"{type(error).__name__}: {error}"
     return BackendError("foreign", text, f"{module} to import", f"It does not: {reason}.")
 
@@ -411,7 +411,7 @@ def _outcome(
 def _statistics(foreign: Foreign, case: Case, device: Any, size: int, seed: int) -> Examination:
     geometry = case.layer.geometry
     drawn = (
-        _draw(foreign, case, seed + place, device)
+        _draw(foreign, case, (seed + place) % 2**64, device)
         for place in range(_tensors(case.init, math.prod(geometry.shape), size))
     )
     return examine(case.init, geometry, case.dtype, drawn)
@@ -437,7 +437,7 @@ def _seeds(foreign: Foreign, case: Case, device: Any, size: int, seed: int) -> E
     shape, dtype = case.layer.shape, case.dtype
     first, second = foreign.sequence(shape, dtype, seed, 2, device)
     again, _ = foreign.sequence(shape, dtype, seed, 2, device)
-    neighbour, _ = foreign.sequence(shape, dtype, seed + 1, 2, device)
+    neighbour, _ = foreign.sequence(shape, dtype, (seed + 1) % 2**64, 2, device)
     folded = _folds(foreign, case, seed, device)
     found = {
         f"seed {seed} gives other values when it is used again": not _equal(first, again),
@@ -457,7 +457,7 @@ def _folds(foreign: Foreign, case: Case, seed: int, device: Any) -> bool:
     shape, dtype = case.layer.shape, case.dtype
     near = foreign.draw(shape, dtype, seed, device)
     try:
-        far = foreign.draw(shape, dtype, seed + 2**32, device)
+        far = foreign.draw(shape, dtype, (seed + 2**32) % 2**64, device)
     except InitspecError:  # large seeds are refused: nothing is folded
         return False
     return _equal(near, far)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import initspec
-from initspec import registry
+from initspec import registry, stream
 from initspec.errors import InitspecError, InitspecValueError
 from initspec.layout import LayoutOptions
 from initspec.plan import check_dtype
@@ -63,7 +63,7 @@ class Comparison:
         self.devices = [self._device(name) for name in devices] or [None]
         self.dtypes = tuple(check_dtype(dtype) for dtype in dtypes) or None
         self.layers = self._layers(shape, layout or {})
-        self.thorough, self.seed = thorough, seed
+        self.thorough, self.seed = thorough, stream.check_seed(seed)
         self.size = THOROUGH if thorough else SIZE
 
     def _device(self, name: str) -> Any:
@@ -77,8 +77,10 @@ class Comparison:
             layer = Layer.of(shape, self.backend.convention, layout)
             self.init.describe(shape, layer.pattern, **layer.options)  # refuses what cannot be
             return [layer]
-        if layout.get("layout") is not None:
-            raise InitspecValueError("shape", None, "a shape, together with a layout")
+        given = {k: v for k, v in layout.items() if v is not None and (k, v) != ("stride", 1)}
+        if given:
+            expected = f"a shape, together with {', '.join(given)}"
+            raise InitspecValueError("shape", None, expected)
         return layers(self.foreign.backend)
 
     @property

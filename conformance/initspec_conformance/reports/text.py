@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from textwrap import indent
 
-from initspec.terminal import columns, fancy
+from initspec.terminal import columns, fancy, printable
 from initspec_conformance.results import FAILED, PASSED, SKIPPED, Report
 
 from .summary import clean, detail, failures, groups, place, skips, verdict
@@ -44,8 +43,7 @@ def show(report: Report) -> None:
     if fancy():
         _show_rich(report)
         return
-    encoding = sys.stdout.encoding or "utf-8"  # which may not have every character of a message
-    print(render(report).encode(encoding, "backslashreplace").decode(encoding), end="")
+    print(printable(render(report)), end="")
 
 
 def _show_rich(report: Report) -> None:

@@ -209,8 +209,8 @@ sample of {n} values of five laws, {checks} checks in all.
 
 The table has, for each check and law, the share of p-values below 0.01, 0.001 and 0.0001, divided
 by that level: 1 is exact, less is cautious. The standard error of one entry is {errors}. What no
-honest sample can do stays at 0; bounds stay below 1 (the smallest and largest value of a law that
-has bounds, std and sums of laws that are not normal, autocorrelation, different values).
+honest sample can do stays at 0; bounds stay below 1: the smallest and largest value of a law that
+has bounds, the lower tail of the distribution, sums of laws that are not normal, different values.
 """
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "mean_check",
     "needed",
     "products",
+    "rare",
     "resolution",
     "squares",
     "std_check",
@@ -133,6 +134,15 @@ def products(z: float, size: int) -> float:
 def impossible(name: str, count: int) -> Check:
     """What no honest initializer does, not even once: NaN, a value beyond a bound, a copied run."""
     return Check(name, float(count), 0.0, 0.0, 0.0 if count else 1.0)
+
+
+def rare(name: str, value: float, count: int, mean: float) -> Check:
+    """What happens by chance, ``mean`` times in all: ``P(N >= k) <= exp(k - mean) (mean / k)**k``.
+
+    Chernoff's bound for a Poisson or binomial number N; ``value`` is what the check shows.
+    """
+    bound = count - mean - count * math.log(count / mean) if count > mean > 0 else 0.0
+    return Check(name, value, 0.0, 0.0, 0.0 if count > mean == 0 else math.exp(bound))
 
 
 def mean_check(mean: float, std: float, average: float, size: int) -> Check:
