@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-__all__ = ["columns", "fancy"]
+__all__ = ["columns", "fancy", "printable"]
 
 _GAP = "  "
 
@@ -22,6 +22,12 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (_GAP.join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Text with escapes for the characters that stdout does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def fancy() -> bool:

@@ -119,8 +119,31 @@ def test_sparse_matrices_with_defects():
         assert message.startswith("zeros are not equally likely")
         assert "lines do not" not in message
     assert "std" in judged(init, shape, "OI", [np.float32(1.1) * a for a in arrays]).message
-    arrays[2][5, np.flatnonzero(arrays[2][5])[0]] = 0.0
-    assert judged(init, shape, "OI", arrays).message == "1 of 384 lines do not have 30 zeros"
+    arrays[2][5, np.flatnonzero(arrays[2][5] == 0)[0]] = 0.1
+    assert judged(init, shape, "OI", arrays).message == "1 of 384 lines have less than 30 zeros"
+
+
+def test_a_draw_of_zero_is_rare_and_no_alarm_but_many_are():
+    init, shape = initspec.sparse(0.25, std=0.1), (96, 120)
+    arrays = reference(init, shape, "OI")
+    for row in range(5):
+        arrays[0][row, np.flatnonzero(arrays[0][row])[0]] = 0.0
+        message = judged(init, shape, "OI", arrays).message
+        assert message == ("5 of 384 lines have more than 30 zeros" if row == 4 else ""), row
+
+
+def test_small_normals_become_zero_in_16_bits():
+    init, shape = initspec.sparse(0.25, std=1e-5), (96, 120)
+    assert judged(
+        init, shape, "OI", reference(init, shape, "OI", dtype="float16"), "float16"
+    ).passed
+
+
+def test_nan_in_few_lines_is_named():
+    init, shape = initspec.sparse(0.25, std=0.1), (4, 8)
+    arrays = reference(init, shape, "OI")[:1]
+    arrays[0][arrays[0] != 0] = np.nan
+    assert judged(init, shape, "OI", arrays).message.startswith("not finite")
 
 
 def test_sparse_lines_that_are_short_are_no_alarm():

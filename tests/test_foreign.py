@@ -125,6 +125,13 @@ def test_a_module_that_fails_is_named(tmp_path, monkeypatch):
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
+def test_a_script_that_exits_is_no_success(tmp_path, monkeypatch):
+    (tmp_path / "exiting_init.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(BackendError, match="SystemExit"):
+        load("exiting_init:anything")
+
+
 def test_naming_one_framework_imports_no_other():
     code = (
         "import sys\n"

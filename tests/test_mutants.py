@@ -42,3 +42,8 @@ def test_each_defect_is_caught_and_named(mutant, kind):
 
 def test_names_are_unique():
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_mutants_are_on_the_cpu():
+    suite = Suite([MutantBackend(MUTANTS[0])])
+    assert [device for _, device, _ in suite.places] == ["cpu"]

@@ -152,6 +152,14 @@ def test_json_matches_its_schema(report):
     assert not validator.is_valid({**record, "more": 0})
 
 
+def test_every_kind_of_outcome_is_in_the_schema():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((FOLDER / "report.schema.json").read_text(encoding="utf-8"))
+    for kind in ("bits", "rounded", "refusal", "statistics", "seeds"):
+        outcome = Outcome(subject="a", device="cpu", case="b", kind=kind, verdict=PASSED)
+        jsonschema.validate(read(Report(outcomes=(outcome,))), schema)
+
+
 def _check(record):
     fields = [float(record[name]) for name in ("value", "expected", "error", "p")]
     return Check(record["name"], *fields)

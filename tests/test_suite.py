@@ -90,6 +90,43 @@ def test_what_is_asked_for_and_missing_is_an_error(options, error, text):
         Suite(**{"backends": ["numpy"], **options})
 
 
+def test_a_backend_that_was_asked_for_is_not_left_out():
+    with pytest.raises(InitspecValueError, match="one that numpy has"):
+        Suite(["numpy", Other()], devices=["xpu"])
+    assert len(Suite(["numpy", Other()], devices=["xpu", "cpu"]).places) == 3
+
+
+def test_a_backend_may_refuse_a_device_in_its_own_way():
+    class Odd(Other):
+        def emit(self, plan, dtype, device):
+            if device == "cuda":
+                raise RuntimeError("no driver")
+            return super().emit(plan, dtype, device)
+
+    assert "no driver" in Suite([Odd()]).missing["cuda in other"]
+    with pytest.raises(InitspecValueError, match="no driver"):
+        Suite([Odd()], devices=["cuda"])
+
+
+def test_the_last_seed_is_followed_by_the_first():
+    options = {"recipes": ["torch.uniform"], "dtypes": ["float32"], "seed": 2**64 - 1}
+    assert failures(Suite(["numpy"], devices=["cpu"], **options).run()) == []
+
+
+def test_matrices_in_16_bits_may_round_the_other_way():
+    class Near(Other):
+        def emit(self, plan, dtype, device):
+            made = super().emit(plan, dtype, device)
+            if plan.promise == "rounded" and made.size:
+                made.view(np.uint16).flat[0] ^= 1
+            return made
+
+    for dtype in ("bfloat16", "float16"):
+        suite = Suite([Near()], devices=["cpu"], recipes=["orthogonal"], dtypes=[dtype])
+        tasks = [task for task in suite.tasks() if task.kind == "statistics"]
+        assert [task.run().message for task in tasks] == [""] * len(tasks)
+
+
 def test_a_missing_framework_that_nobody_asked_for_is_said(monkeypatch):
     def only_numpy(name):
         if name != "numpy":
@@ -231,7 +268,16 @@ def test_the_command_writes_every_report(tmp_path):
             2,
             "shape",
         ),
+        (
+            ["--foreign", "numpy.random:random", "--as", "torch.uniform", "--groups", "3"],
+            2,
+            "groups",
+        ),
+        (["--foreign", "numpy.random:random", "--as", "torch.uniform", "--seed", "-1"], 2, "seed"),
         (["--shape", "3,4"], 2, "--foreign"),
+        (["--shape", "1"], 2, "--foreign"),
+        (["--blocks", "a,b"], 2, "--foreign"),
+        (["--sizes", "H=3"], 2, "--foreign"),
         (["--as", "he_normal"], 2, "--foreign"),
         (["--report", "report.pdf"], 2, ".html"),
         (["--report", "nowhere/report.html"], 2, "folder"),

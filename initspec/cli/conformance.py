@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from initspec.errors import InitspecValueError
+from initspec.terminal import printable
 
 from .arguments import add_layout, integers, layout_options, seed
 
@@ -25,7 +26,8 @@ __all__ = ["configure", "run"]
 
 _FAILED = 1
 _DEFAULTS = {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-_FOREIGN = ("as", "shape", "layout", "protocol", "groups", "stride", "transposed")
+_LAYOUT = ("layout", "groups", "blocks", "stride", "transposed", "sizes")
+_FOREIGN = ("as", "shape", "protocol", *_LAYOUT)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,15 +66,21 @@ def run(options: argparse.Namespace) -> int:
     _check(options, reports)
     with _variables():
         report = _foreign(options) if options.foreign else _suite(options)
-    for path in options.report:
-        reports.write(report, path)
+    try:
+        for path in options.report:
+            reports.write(report, path)
+    finally:  # whatever the disk does, the verdict is not lost
+        _show(report, options, reports)
+    return 0 if report.conforms else _FAILED
+
+
+def _show(report: Any, options: argparse.Namespace, reports: Any) -> None:
     if options.json:
         print(reports.as_json.render(report), end="")
     else:
         reports.text.show(report)
     if options.github:
-        print(reports.github.render(report), end="")
-    return 0 if report.conforms else _FAILED
+        print(printable(reports.github.render(report)), end="")
 
 
 @contextmanager
@@ -96,7 +104,7 @@ def _check(options: argparse.Namespace, reports: Any) -> None:
         raise InitspecValueError("--as", None, "a recipe to compare with", advice)
     if not options.foreign:
         for name in _FOREIGN:
-            if vars(options)[name] not in (None, (1,)):
+            if vars(options)[name] != ((1,) if name == "stride" else None):
                 expected = "none without --foreign MODULE:NAME"
                 raise InitspecValueError(f"--{name}", vars(options)[name], expected)
     elif options.backend or options.recipe:
