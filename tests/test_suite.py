@@ -91,9 +91,25 @@ def test_what_is_asked_for_and_missing_is_an_error(options, error, text):
 
 
 def test_a_backend_that_was_asked_for_is_not_left_out():
-    with pytest.raises(InitspecValueError, match="one that numpy has"):
-        Suite(["numpy", Other()], devices=["xpu"])
-    assert len(Suite(["numpy", Other()], devices=["xpu", "cpu"]).places) == 3
+    for devices in (["xpu"], ["xpu", "cpu"]):
+        with pytest.raises(InitspecValueError, match="numpy asks for None or 'cpu'"):
+            Suite(["numpy", Other()], devices=devices)
+    assert len(Suite(["numpy", Other()]).places) == 3  # nobody asked for devices
+
+
+def test_a_backend_that_has_no_device_at_all():
+    class Nowhere(Other):
+        def emit(self, plan, dtype, device):
+            raise InitspecValueError("device", device, "a machine that works")
+
+    with pytest.raises(InitspecValueError, match="one that other has"):
+        Suite([Nowhere()])
+
+
+def test_more_cases_than_the_threshold_is_made_for_are_refused(monkeypatch):
+    monkeypatch.setattr(suites, "MOST_CHECKS", 100)
+    with pytest.raises(InitspecValueError, match="at most 2 statistical cases"):
+        Suite(["numpy"])
 
 
 def test_a_backend_may_refuse_a_device_in_its_own_way():

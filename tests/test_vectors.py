@@ -433,5 +433,8 @@ def test_another_error_of_the_backend_is_a_failure() -> None:
     with pytest.raises(InitspecValueError):
         vectors.draw(vector, backend)
     backend.error = BackendError("backend", "odd", "a package")
+    with pytest.raises(BackendError):
+        vectors.draw(vector, backend)
+    backend.error = BackendError("dtype", "bfloat16", "a package")
     with pytest.raises(Unsupported, match="a package"):
         vectors.draw(vector, backend)

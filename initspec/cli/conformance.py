@@ -27,7 +27,7 @@ __all__ = ["configure", "run"]
 _FAILED = 1
 _DEFAULTS = {"JAX_ENABLE_X64": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _LAYOUT = ("layout", "groups", "blocks", "stride", "transposed", "sizes")
-_FOREIGN = ("as", "shape", "protocol", *_LAYOUT)
+_FOREIGN = ("as", "seeds", "shape", "protocol", *_LAYOUT)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--foreign", metavar="MODULE:NAME", help="as in torch.nn.init:kaiming_normal_(a=0.1)")
     add("--as", metavar="RECIPE", help="the recipe that it should conform to")
     add("--shape", type=integers, help="of the tensor (default: layers of its framework)")
+    add("--seeds", action="store_true", help="look for seeds that should differ and do not, too")
     add("--protocol", choices=("fill", "key", "shape"), help="how it is called, if unclear")
     add_layout(foreign)
     reports = parser.add_argument_group("reports")
@@ -99,12 +100,15 @@ def _check(options: argparse.Namespace, reports: Any) -> None:
     """Refuse what cannot work before anything takes time."""
     for path in options.report:
         reports.check_path(path)
+    if options.json and options.github:
+        expected = "one of the two: annotations among JSON can be read by nobody"
+        raise InitspecValueError("--json, --github", True, expected, "Use --report FILE.json.")
     if options.foreign and not vars(options)["as"]:
         advice = "For example --as he_normal; `initspec recipes` lists them."
         raise InitspecValueError("--as", None, "a recipe to compare with", advice)
     if not options.foreign:
         for name in _FOREIGN:
-            if vars(options)[name] != ((1,) if name == "stride" else None):
+            if vars(options)[name] not in (None, False, (1,) if name == "stride" else None):
                 expected = "none without --foreign MODULE:NAME"
                 raise InitspecValueError(f"--{name}", vars(options)[name], expected)
     elif options.backend or options.recipe:
@@ -145,6 +149,7 @@ def _foreign(options: argparse.Namespace) -> Any:
         devices=options.device,
         dtypes=options.dtype,
         thorough=options.thorough,
+        seeds=options.seeds,
         **_seeded(options),
     )
     return _watched(comparison.total, comparison.run)

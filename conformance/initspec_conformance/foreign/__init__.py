@@ -395,7 +395,7 @@ def _outcome(
             verdict, message = FAILED, str(error)
     return Outcome(
         subject=foreign.name,
-        device=str(device or "cpu"),
+        device=str(device or "default"),
         case=case.label,
         kind=kind,
         verdict=verdict,

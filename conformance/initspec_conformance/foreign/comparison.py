@@ -32,7 +32,8 @@ class Comparison:
         protocol: how it is called, where that cannot be told.
         devices: of its framework; the default one if empty.
         dtypes: float32 if empty.
-        thorough: 2**26 values instead of 2**22; also seeds that should differ and do not.
+        thorough: 2**26 values instead of 2**22.
+        seeds: also look for seeds that should differ and do not.
         seed: of the first tensor.
 
     Raises:
@@ -55,6 +56,7 @@ class Comparison:
         devices: Sequence[str] = (),
         dtypes: Sequence[str] = (),
         thorough: bool = False,
+        seeds: bool = False,
         seed: int = SEED,
     ) -> None:
         self.recipe, self.init = recipe, initspec.get(recipe)
@@ -63,7 +65,7 @@ class Comparison:
         self.devices = [self._device(name) for name in devices] or [None]
         self.dtypes = tuple(check_dtype(dtype) for dtype in dtypes) or None
         self.layers = self._layers(shape, layout or {})
-        self.thorough, self.seed = thorough, stream.check_seed(seed)
+        self.seeds, self.seed = seeds, stream.check_seed(seed)
         self.size = THOROUGH if thorough else SIZE
 
     def _device(self, name: str) -> Any:
@@ -86,7 +88,7 @@ class Comparison:
     @property
     def total(self) -> int:
         """How many outcomes there will be."""
-        kinds = 1 + (self.thorough and self.init.draws)
+        kinds = 1 + (self.seeds and self.init.draws)
         cases = len(self.layers) * len(self.dtypes or self.foreign.dtypes)
         return len(self.devices) * cases * kinds
 
@@ -115,5 +117,5 @@ class Comparison:
                 self.size,
                 self.seed,
                 device=device,
-                seeds=self.thorough,
+                seeds=self.seeds,
             )

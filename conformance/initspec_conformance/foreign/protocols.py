@@ -160,7 +160,7 @@ class Keyed(Foreign):
         return replace(self, takes_dtype=_has_dtype(self.function))
 
     def _made(self, shape: Shape, dtype: str, seed: int, count: int, device: Any) -> list[Any]:
-        key = import_module("jax").random.key(seed)
+        key = import_module("jax").random.key(seed % 2**63)
         roles = {"key": key, "shape": shape}
         if self.takes_dtype:
             roles["dtype"] = _dtype("jax", dtype)
@@ -293,7 +293,7 @@ def _called(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _in_haiku(draw: Callable[[], Any], seed: int, count: int) -> list[Any]:
     """Haiku's initializers draw only inside of a transformed function."""
-    key = import_module("jax").random.key(seed)
+    key = import_module("jax").random.key(seed % 2**63)
     transformed = import_module("haiku").transform(lambda: [draw() for _ in range(count)])
     drawn: list[Any] = transformed.apply({}, key)
     return drawn

@@ -323,7 +323,7 @@ def draw(vector: Vector, backend: Backend, device: Any = None) -> tuple[NDArray[
             whole = backend.plan(vector.initializer, vector.shape, **options)
             tensor = backend.emit(vector.part(whole), vector.dtype, device)
     except InitspecError as error:
-        if isinstance(error, BackendError) or error.where == "dtype":
+        if error.where == "dtype":
             raise Unsupported(str(error)) from error
         raise
     return backend.to_host(tensor), vector.geometry
@@ -421,6 +421,8 @@ def refused(refusal: Refusal, backend: Backend) -> str:
     try:
         refusal.make(backend)
     except BackendError as error:
+        if error.where != "dtype":
+            return f"raised BackendError ({error}), expected {refusal.error}"
         raise Unsupported(str(error)) from error
     except ERRORS[refusal.error] as error:
         if error.where == refusal.where:
