@@ -287,6 +287,35 @@ def _same_rows(arrays):
         array.reshape(224, 544)[1::2] = array.reshape(224, 544)[::2]
 
 
+def _zero_rows(arrays):
+    for array in arrays:
+        array[: 5 * 544] = 0.0
+
+
+def _clipped(arrays):
+    for array in arrays:
+        np.clip(1.2 * array, -0.1, 0.1, out=array)
+
+
+def _grid(arrays):
+    for array in arrays:
+        np.divide(np.round(array * 500), 500, out=array)
+
+
+def _two_values(arrays):
+    for array in arrays:
+        array[:] = np.sign(array) * he(544)
+
+
+def _opposite(arrays):
+    arrays[1][:] = -arrays[0]
+
+
+def _sorted(arrays):
+    for array in arrays:
+        array.sort()
+
+
 STRANGE = [
     (_nan, "2 of 365568 values are NaN or infinite"),
     (_leaks, "the truncation leaks: 15 of 365568 values are beyond the bounds, up to 3.18 std"),
@@ -298,6 +327,12 @@ STRANGE = [
     (_shift, "the mean is off by +0.0"),
     (_positive, "the mean is off by +0.8"),
     (_same_rows, "repeat themselves: they correlate at a distance of 544"),
+    (_zero_rows, "8160 of 365568 values are 0"),
+    (_clipped, "values are -0.1, an end: clipped, not drawn again"),
+    (_grid, "different values among 365568"),
+    (_two_values, "only 2 different values among 365568"),
+    (_opposite, "tensors of neighbouring seeds or names share values"),
+    (_sorted, "the values repeat themselves"),
 ]
 
 
@@ -317,6 +352,27 @@ def test_they_are_all_that_is_named(change, words):
     message = said("he_normal", "OI", arrays)
     assert ";" not in message
     assert "std" not in message
+
+
+@pytest.mark.parametrize("factor", [9.0, 1000.0, 0.01])
+@pytest.mark.parametrize("recipe", ["he_normal", "torch.kaiming_normal"])
+def test_a_wrong_scale_is_not_taken_for_equal_seeds(recipe, factor):
+    message = said(recipe, "OI", tensors("normal", factor * he(544), "OI"))
+    assert "neighbouring" not in message
+    assert "std" in message
+
+
+@pytest.mark.parametrize(
+    ("layer", "std", "words"),
+    [
+        ("OI", 1.0, "the std is 1: nothing is scaled"),
+        ("OI", he(544) ** 2, "the variance is taken for the std"),
+        ("OIHW", he(88), "the receptive field is left out of the fans"),
+        ("HWIO", he(152), "std is that of fan_out without the receptive field"),
+    ],
+)
+def test_common_slips_have_names(layer, std, words):
+    assert words in said("torch.kaiming_normal", layer, tensors("normal", std, layer))
 
 
 def test_a_leak_of_four_in_a_million_is_named():

@@ -31,7 +31,7 @@ class Layer:
     @classmethod
     def of(cls, shape: tuple[int, ...], convention: str, layout: LayoutOptions) -> Layer:
         """A layer that somebody described; without a pattern, that of the convention."""
-        options: dict[str, Any] = {k: v for k, v in layout.items() if v is not None}
+        options: dict[str, Any] = {k: v for k, v in layout.items() if v not in (None, 1)}
         pattern = options.pop("layout", None)
         if pattern is None:
             pattern = default_pattern(len(shape), convention, fans=True)

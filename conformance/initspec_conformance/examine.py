@@ -103,6 +103,8 @@ def examine(
 
 
 def _checked(array: NDArray[Any], geometry: Geometry, dtype: str) -> NDArray[Any]:
+    if dtype not in STORAGE:
+        raise InitspecTypeError("dtype", dtype, f"one of {', '.join(STORAGE)}")
     if array.shape != geometry.shape:
         raise InitspecValueError("shape", array.shape, f"{geometry.shape}, as asked for")
     if array.dtype != np.dtype(STORAGE[dtype]):

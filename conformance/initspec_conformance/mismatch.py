@@ -78,6 +78,8 @@ def _guesses(
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     if dtype in ("bfloat16", "float16"):
         yield "rounded towards zero, not to nearest", _cut_off(reference(plan, "float32"), dtype)
+    if dtype == "float64":
+        yield "drawn in float32, not in float64", reference(plan, "float32").astype(np.float64)
     if plan.origin != (0, 0, 0):
         words = "coordinates count from the shard's own corner, not from the whole tensor's"
         yield words, reference(replace(plan, origin=(0, 0, 0)), dtype)
@@ -156,9 +158,9 @@ def _steps(ours: NDArray[Any], theirs: NDArray[Any], dtype: str) -> str:
     distance = np.abs(ours.view(signed).astype(np.int64) - theirs.view(signed).astype(np.int64))
     if not distance.size or distance.max() > _FEW:
         return ""
-    share = np.count_nonzero(distance) / distance.size
+    count = np.count_nonzero(distance)
     return (
-        f"{share:.1%} of the values differ by up to {distance.max()} steps of {dtype}: "
+        f"{count} of {distance.size} values differ by up to {distance.max()} steps of {dtype}: "
         "computed in floating point, or rounded in another way"
     )
 
@@ -188,7 +190,10 @@ def _scale(init: Initializer, plan: FillPlan, ours: NDArray[Any], theirs: NDArra
         return ""
     ratios: Array = right[sound] / left[sound]
     ratio = float(np.median(ratios))
-    if ratio == 1 or not float((np.abs(ratios / (ratio or 1) - 1) < 1e-2).mean()) > _MOSTLY:
+    if (
+        abs(ratio - 1) < 1e-6
+        or not float((np.abs(ratios / (ratio or 1) - 1) < 1e-2).mean()) > _MOSTLY
+    ):
         return ""
     target = Target.of(init, plan.geometry)
     known = likely_scales(init, plan.geometry, target) if target else []

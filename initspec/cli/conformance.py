@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     reports = import_module("initspec_conformance.reports")
     _check(options, reports)
     with _variables():
-        report = _foreign(options) if options.foreign else _suite(options)
+        report = _suite(options) if options.foreign is None else _foreign(options)
     try:
         for path in options.report:
             reports.write(report, path)
@@ -103,10 +103,10 @@ def _check(options: argparse.Namespace, reports: Any) -> None:
     if options.json and options.github:
         expected = "one of the two: annotations among JSON can be read by nobody"
         raise InitspecValueError("--json, --github", True, expected, "Use --report FILE.json.")
-    if options.foreign and not vars(options)["as"]:
+    if options.foreign is not None and not vars(options)["as"]:
         advice = "For example --as he_normal; `initspec recipes` lists them."
         raise InitspecValueError("--as", None, "a recipe to compare with", advice)
-    if not options.foreign:
+    if options.foreign is None:
         for name in _FOREIGN:
             if vars(options)[name] not in (None, False, (1,) if name == "stride" else None):
                 expected = "none without --foreign MODULE:NAME"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from initspec_conformance.suite import SEED, spelling, versions
 
 __all__ = ["Comparison"]
 
+_MOST_TENSORS = 2**12  # more would take very long
+_LARGEST_SEED = 2**31 - 1  # that all frameworks take
 THOROUGH = 2**26  # values: an error of 0.1 % in the std of a normal shows
 
 
@@ -64,9 +67,12 @@ class Comparison:
         self.backend = registry.get_backend(self.foreign.backend)
         self.devices = [self._device(name) for name in devices] or [None]
         self.dtypes = tuple(check_dtype(dtype) for dtype in dtypes) or None
+        self.size = THOROUGH if thorough else SIZE
         self.layers = self._layers(shape, layout or {})
         self.seeds, self.seed = seeds, stream.check_seed(seed)
-        self.size = THOROUGH if thorough else SIZE
+        if self.seed > _LARGEST_SEED:
+            expected = f"at most {_LARGEST_SEED}: not all frameworks take larger ones"
+            raise InitspecValueError("seed", seed, expected)
 
     def _device(self, name: str) -> Any:
         found = spelling(self.backend, name)
@@ -78,6 +84,10 @@ class Comparison:
         if shape is not None:
             layer = Layer.of(shape, self.backend.convention, layout)
             self.init.describe(shape, layer.pattern, **layer.options)  # refuses what cannot be
+            least = -(-self.size // _MOST_TENSORS)
+            if self.init.draws and math.prod(shape) < least:
+                advice = f"It takes {self.size} values, a tensor at a time."
+                raise InitspecValueError("shape", shape, f"at least {least} values", advice)
             return [layer]
         given = {k: v for k, v in layout.items() if v is not None and (k, v) != ("stride", 1)}
         if given:

@@ -27,6 +27,7 @@ __all__ = ["Mistake", "diagnose", "likely_scales", "mistakes"]
 _FITS = 1e-5  # p below which a law is not that of the sample
 _BINS = 256
 _ENOUGH = 30  # values expected, if there being none is to mean anything
+_COARSE = 20  # so many times fewer values than there are: a grid
 _SAME = 1e-4  # relative difference of two scales that are one
 _ROUND_NUMBERS = (1.2, 1.5)  # 4/3 times as many powers of two: digits were cut off
 _GRID = {"bfloat16": 2 * 2**7, "float16": 2 * 2**10}  # all there is from draws in that dtype
@@ -49,10 +50,12 @@ def diagnose(tally: Tally, checks: Iterable[Check], init: Initializer, geometry:
     failed = {check.name: check for check in checks if not check.passed}
     if not failed:
         return ""
-    findings = [*_strange(tally, failed), *_structure(tally, failed)]
+    piles = [] if "autocorrelation" in failed else _piles(tally)  # copies are no piles
+    findings = [*_strange(tally, failed), *piles, *_structure(tally, failed, bool(piles))]
     rest = failed.keys() - _EXPLAINED
     if rest and 2 * tally.strange < tally.size:  # else there is hardly a value left to judge
-        disturbed = bool(findings) and (rest <= _DISTURBED or "autocorrelation" in failed)
+        others = rest <= _DISTURBED or piles or "autocorrelation" in failed
+        disturbed = bool(findings) and bool(others)
         findings += _law(tally, failed, init, geometry, disturbed)
     return "; ".join(dict.fromkeys(findings)) or ", ".join(map(str, failed.values()))
 
@@ -103,19 +106,36 @@ def _open_end(tally: Tally, failed: dict[str, Check]) -> str:
     return words + (": they come out as the lower bound" if moved > expected / 2 else "")
 
 
-def _structure(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
+def _piles(tally: Tally) -> list[str]:
+    """Values that occur far too often in a wide dtype: zeros, bounds, a coarse grid."""
+    values = tally.sample()
+    finite = values[np.isfinite(values)]
+    if tally.narrow or not finite.size:
+        return []
+    different, counts = np.unique(finite, return_counts=True)
+    if 1 < different.size < finite.size / _COARSE:
+        return [f"only {different.size} different values among {finite.size}"]
+    most = int(counts.max())
+    if most < max(_ENOUGH, finite.size / 10_000) or different.size == 1:
+        return []
+    value = float(different[counts.argmax()])
+    end = "" if different[0] < value < different[-1] else ", an end: clipped, not drawn again"
+    return [f"{most} of {finite.size} values are {value:g}{end}"]
+
+
+def _structure(tally: Tally, failed: dict[str, Check], piles: bool) -> Iterator[str]:
     other_law = bool(failed.keys() & {"mean", "std"})  # then products of values are larger
     least = tally.plain_correlation if other_law else 0.0
     neighbours, repeats = failed.get("correlation of neighbours"), failed.get("autocorrelation")
-    equal = neighbours is not None and neighbours.value > 0.9 * tally.highest_correlation
-    if equal:  # then they correlate with themselves, too
+    high = neighbours is not None and neighbours.value > 0.9 * tally.highest_correlation
+    if high and tally.repeats:  # then they correlate with themselves, too
         yield "tensors of neighbouring seeds or names are equal"
         return
     if repeats and repeats.value > least:
         yield f"the values repeat themselves: they correlate at a distance of {tally.period}"
     elif neighbours and neighbours.value > least:
         yield "tensors of neighbouring seeds or names share values"
-    elif "repeated runs" in failed and not other_law:
+    elif "repeated runs" in failed and not other_law and not piles:
         yield f"{tally.repeats} runs of values occur twice"
     if other_law:
         return
@@ -281,6 +301,8 @@ def _factors(init: Initializer, geometry: Geometry, target: Target) -> Iterator[
         "corrected for truncation, which is not asked for": 1 / _TWO_SIGMA,
     }
     yield from numbers.items()
+    yield "the variance is taken for the std", target.std
+    yield "the std is 1: nothing is scaled", 1 / target.std
     if target.kind == "truncated_normal":
         yield _CONTRIB, _TWO_SIGMA * math.sqrt(1.3)
 
@@ -292,6 +314,13 @@ def _fan_factors(
     if init.mode == "fan_in":
         yield "the groups are ignored", math.sqrt(1 / max(1, groups))
     variants = [(f"std is that of {mode}", init.replace(mode=mode), geometry) for mode in MODES]
+    field = math.prod(geometry.spatial)
+    if field > 1:
+        yield "the receptive field is left out of the fans", math.sqrt(field)
+        for words, variant, shape in variants:
+            if variant.mode != init.mode and (other := Target.of(variant, shape)):
+                factor = other.std / target.std * math.sqrt(field)
+                yield f"{words} without the receptive field", factor
     limit = "the limit is 1 / sqrt(fan_in) (that of torch's layers)"
     variants.append((limit, init.replace(mode="fan_in", scale=1 / 3, gain=1.0), geometry))
     rules = {"fan_in": ("He's, sqrt(2 / fan_in)", 2.0)}

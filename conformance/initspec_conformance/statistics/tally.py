@@ -304,8 +304,8 @@ class Tally:
 
     @property
     def highest_correlation(self) -> float:
-        """The deviate of the correlation of two equal segments."""
-        return math.sqrt(self._length)
+        """The deviate of the correlation of two equal segments, whatever their spread."""
+        return math.sqrt(self._length) * self.second / max(1, self.size)
 
     @property
     def plain_correlation(self) -> float:
