@@ -9,8 +9,6 @@ from initspec_conformance import reports
 from initspec_conformance.results import FAILED, PASSED, SKIPPED, Check, Outcome, Picture, Report
 
 FOLDER = Path(reports.__file__).parent
-NAMES = ("as_json", "github", "html", "junit", "plots", "summary", "text")
-MODULES = ("reports", *(f"reports.{name}" for name in NAMES), "progress")
 NASTY = "<b>&amp; ]]> \x1b[31m \x00 \ud800 \ufffe \r\n% : , \t\"'` {{ 1 }} σ 中 \x85 end"
 PICTURE = Picture(
     edges=(-2.0, -1.0, 0.0, 1.0, 2.0),

@@ -1,7 +1,5 @@
 """The reports of a conformance run: each is read back by a real parser of its format."""
 
-import doctest
-import importlib
 import json
 import os
 import re
@@ -20,7 +18,6 @@ from report_samples import (
     GOOD,
     IMPOSSIBLE,
     MIXED,
-    MODULES,
     case,
     failing,
     messages,
@@ -35,12 +32,6 @@ from initspec_conformance.results import FAILED, PASSED, SKIPPED, Check, Outcome
 @pytest.fixture(params=ALL)
 def report(request):
     return ALL[request.param]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples(name):
-    result = doctest.testmod(importlib.import_module(f"initspec_conformance.{name}"))
-    assert result.failed == 0
 
 
 # --- common -----------------------------------------------------------------------------------
