@@ -89,7 +89,7 @@ def _outcome(
             verdict, message = FAILED, str(error)
     return Outcome(
         subject=foreign.name,
-        device=str(device or "default"),
+        device=str(device or "default device"),
         case=case.label,
         kind=kind,
         verdict=verdict,

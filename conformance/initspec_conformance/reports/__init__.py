@@ -6,6 +6,7 @@ file's suffix.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +47,8 @@ def check_path(path: Path) -> None:
         raise InitspecValueError(_WHERE, str(path), expected, advice)
     if path.is_dir() or not path.parent.is_dir():
         raise InitspecValueError(_WHERE, str(path), "a file in a folder that exists")
+    if not os.access(path.parent, os.W_OK):
+        raise InitspecValueError(_WHERE, str(path), "a folder that can be written to")
     if suffix == ".html":
         html.engine()
 
