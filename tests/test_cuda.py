@@ -19,6 +19,8 @@ torch = pytest.importorskip("torch")
 import torch_checks  # noqa: E402
 from torch_checks import any_extents, any_view, assert_only_written, turned  # noqa: E402
 
+from initspec_conformance.results import FAILED  # noqa: E402
+from initspec_conformance.suite import Suite  # noqa: E402
 from initspec_torch import device, integer  # noqa: E402
 from initspec_torch.memory import NAMES, host_view  # noqa: E402
 
@@ -193,3 +195,10 @@ def test_torch_compile(compiler):
 
     made = torch.compile(make, backend=compiler, fullgraph=True)()
     assert torch.equal(made, make())
+
+
+def test_the_suite_conforms_on_the_gpu():
+    report = Suite(["torch"], devices=["cuda"]).run()
+    wrong = [outcome.message for outcome in report.outcomes if outcome.verdict == FAILED]
+    assert wrong == []
+    assert {outcome.device for outcome in report.outcomes} == {"cuda"}
