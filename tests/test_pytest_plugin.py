@@ -1,11 +1,13 @@
 """The pytest plugin: what it costs, the fixture, and the suite as items of a run."""
 
+import importlib
 import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,8 @@ MODULE = "initspec_conformance.pytest_plugin"
 INSTALLED = any(point.value == MODULE for point in entry_points(group="pytest11"))
 PLUGIN = () if INSTALLED else ("-p", MODULE)
 LOADED = (conforming, pytest_items)  # what runs inside would otherwise import them each time
+# Imported here: pytester forgets what its tests import, and torch cannot be imported twice.
+TORCH = find_spec("torch") and importlib.import_module("initspec_torch")
 # What pytest says where initspec is installed in editable mode.
 EDITABLE = "ignore:Module already imported so cannot:pytest.PytestAssertRewriteWarning"
 NUMPY = ("--initspec-backends", "numpy", "--initspec-devices", "cpu")
@@ -169,6 +173,13 @@ def test_items_have_the_same_unique_names_each_time(run):
     assert kinds == {
         f"initspec::numpy-cpu-{kind}" for kind in ("bits", "rounded", "refusal", "statistics")
     }
+
+
+def test_options_may_be_repeated(run):
+    for order in (("numpy", "nonsense"), ("nonsense", "numpy")):
+        result = run(*(word for name in order for word in ("--initspec-backends", name)))
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*got 'nonsense'*"])
 
 
 def test_the_suite_runs_beside_test_files(run, pytester):
@@ -321,7 +332,8 @@ def test_items_are_shared_among_processes(pytester):
 
 
 def test_the_tests_of_the_page_run(run, pytester):
-    pytest.importorskip("torch")
+    if not TORCH:
+        pytest.skip("torch is not installed")
     text = (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8")
     code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     pytester.makepyfile(code)

@@ -19,12 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("initspec", "weight initialisation (initspec)")
     group.addoption(
         "--initspec-backends",
+        action="append",
         metavar="NAMES",
         help="also run the conformance suite for these backends, separated by commas; "
         "all: every one that is installed",
     )
     group.addoption(
         "--initspec-devices",
+        action="append",
         metavar="NAMES",
         help="on these devices (default: the CPU, and every accelerator in reach)",
     )
@@ -38,10 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Add the suite, if it was asked for; what is not there is an error at once."""
-    backends = session.config.getoption("--initspec-backends")
-    devices = session.config.getoption("--initspec-devices")
-    if backends is None and devices is None:
+    options = ("--initspec-backends", "--initspec-devices")
+    given = [session.config.getoption(option) for option in options]
+    if given == [None, None]:
         return
+    backends, devices = (None if words is None else ",".join(words) for words in given)
     from initspec_conformance.pytest_items import Items  # noqa: PLC0415 (heavy, and rarely needed)
 
     session.config.pluginmanager.register(Items.of(backends, devices), "initspec-items")
