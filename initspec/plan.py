@@ -13,9 +13,10 @@ from .layout import Geometry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "Content", "Fill", "FillPlan", "check_dtype"]
+__all__ = ["DTYPES", "STORAGE", "Content", "Fill", "FillPlan", "check_dtype"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}  # on the host
 _ALIASES = {"half": "float16", "single": "float32", "double": "float64", "bf16": "bfloat16"}
 _ALIASES |= {"f16": "float16", "f32": "float32", "f64": "float64"}
 Fill = Callable[["FillPlan", Any, str], None]

@@ -32,6 +32,7 @@ __all__ = [
     "TABLE",
     "TABLE_DIGEST",
     "VERSION",
+    "as_float",
     "cast",
     "fill",
     "integers",
@@ -248,6 +249,18 @@ def values(z: NDArray[np.int32], factor: float, dtype: str) -> NDArray[Any]:
 def cast(array: NDArray[np.float64], dtype: str) -> NDArray[Any]:
     """Host values that were not drawn (constants, factored matrices), rounded alike."""
     return array if dtype == "float64" else _narrow(array.astype(np.float32), dtype)
+
+
+def as_float(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Host values as float64; uint16 holds the bit patterns of bfloat16.
+
+    >>> as_float(np.array([0x3F80, 0xC000], np.uint16)).tolist()
+    [1.0, -2.0]
+    """
+    if array.dtype == np.uint16:
+        array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    with np.errstate(invalid="ignore"):  # NaNs of every kind
+        return array.astype(np.float64)
 
 
 def _narrow(array: NDArray[np.float32], dtype: str) -> NDArray[Any]:

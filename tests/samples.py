@@ -8,11 +8,10 @@ import numpy as np
 from initspec import stream
 from initspec.draw import normal_draw, truncated_draw, uniform_draw
 from initspec.layout import Layout
-from initspec.plan import FillPlan
+from initspec.plan import STORAGE, FillPlan
 
 KEYS = (0x243F6A88, 0x85A308D3)  # digits of pi
 NEGATIVE_KEYS = (0xF43F6A88, 0x85A308D3)  # both are, when taken for signed numbers
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 DRAWS = {
     "uniform": uniform_draw(-0.25, 0.25),
     "uniform off centre": uniform_draw(-0.1, 0.35),

@@ -10,9 +10,8 @@ from scipy import stats
 import initspec
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.layout import Layout
-from initspec.stream import cast
+from initspec.stream import as_float, cast
 from initspec_conformance.examine import _positions, examine
-from initspec_conformance.host import as_float
 from initspec_conformance.statistics.laws import Target
 
 

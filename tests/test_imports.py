@@ -2,11 +2,10 @@
 
 import ast
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -23,14 +22,7 @@ def python(code, *folders, **variables):
 
 
 def run(arguments, *folders, **variables):
-    path = os.pathsep.join([*map(str, folders), *sys.path])
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return processes.python(*arguments, folders=folders, **variables)
 
 
 # --- import initspec ----------------------------------------------------------------------------

@@ -13,8 +13,7 @@ from initspec.errors import InitspecError
 from initspec.law import law
 from initspec.layout import Layout
 from initspec.recipes import RECIPES
-from initspec.stream import cast
-from initspec_conformance.host import as_float
+from initspec.stream import as_float, cast
 from initspec_conformance.statistics.laws import Target, atoms
 
 LAYOUTS = {

@@ -8,10 +8,10 @@ import pytest
 
 import initspec
 from initspec import stream
+from initspec.plan import STORAGE
 from initspec_conformance.mismatch import explain
 
 SEED, NAME = 2**40 + 77, "layer.weight"
-STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 LAYOUTS = {
     "OI": ((24, 64), {}),
     "HWIO": ((3, 3, 8, 16), {}),

@@ -1,16 +1,14 @@
 """The pytest plugin: what it costs, the fixture, and the suite as items of a run."""
 
 import importlib
-import os
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from processes import python
 
 from initspec import registry
 from initspec_conformance import conforming, pytest_items
@@ -40,17 +38,6 @@ def run(pytester, monkeypatch):
 
 
 # --- what it costs ------------------------------------------------------------------------------
-
-
-def python(*arguments, **variables):
-    path = os.pathsep.join(sys.path)
-    return subprocess.run(
-        [sys.executable, "-P", *arguments],
-        env={**os.environ, "PYTHONPATH": path, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 COST = f"""

@@ -2,12 +2,10 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import python
 
 import initspec
 from initspec.backend import Backend
@@ -251,13 +249,7 @@ def test_a_thorough_run_draws_enough_for_a_thousandth():
 
 
 def command(*arguments, **variables):
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "initspec", "conformance", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return python("-m", "initspec", "conformance", *arguments, **variables)
 
 
 def test_the_command_writes_every_report(tmp_path):
@@ -327,13 +319,7 @@ def test_numpy_alone_is_enough():
     hidden = ["torch", "tensorflow", "jax", "keras", "rich", "jinja2", "scipy", "ml_dtypes"]
     code = f"import sys; sys.modules.update(dict.fromkeys({hidden}))\n"
     code += "from initspec.cli import main; sys.exit(main(['conformance']))"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-c", code)
     assert done.returncode == 0, done.stdout + done.stderr
     for framework in hidden[:4]:
         assert f"pip install 'initspec[{framework}]'" in done.stdout

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
-from initspec.plan import FillPlan, check_dtype
+from initspec.plan import STORAGE, FillPlan, check_dtype
 from initspec_kernel import fill, key
 
 from . import graph
@@ -24,7 +24,6 @@ __all__ = ["TensorFlowBackend"]
 
 _ALIGNMENT = 64  # bytes; TensorFlow ends the process at a tensor that is aligned to less
 _LOCAL = tf.DeviceSpec(job="localhost", replica=0, task=0)
-_STORAGE = {"float32": "f4", "float64": "f8", "bfloat16": "u2", "float16": "f2"}
 
 
 class TensorFlowBackend(Backend):
@@ -92,7 +91,7 @@ class TensorFlowBackend(Backend):
 
 def _host_array(plan: FillPlan, dtype: str) -> NDArray[Any]:
     """The values in host memory that is aligned as TensorFlow needs it."""
-    kind = np.dtype(_STORAGE[dtype])
+    kind = np.dtype(STORAGE[dtype])
     memory = np.empty(math.prod(plan.shape) * kind.itemsize + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
     array: NDArray[Any] = np.ndarray(plan.shape, kind, memory.data, start)

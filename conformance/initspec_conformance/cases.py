@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout, LayoutOptions, default_pattern
@@ -41,6 +41,11 @@ class Layer:
     def geometry(self) -> Geometry:
         """The layout bound to the shape."""
         return Layout.parse(self.pattern, **self.options).bind(self.shape)
+
+    @property
+    def keywords(self) -> LayoutOptions:
+        """The layout and its options, as an initializer takes them."""
+        return cast(LayoutOptions, {"layout": self.pattern, **self.options})
 
 
 # How each framework stores its layers: what a foreign initializer is called with.

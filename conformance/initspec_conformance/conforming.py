@@ -20,12 +20,13 @@ from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry, LayoutOptions, check_known
-from initspec.plan import check_dtype
+from initspec.plan import STORAGE, check_dtype
 from initspec.shape import check_shape
+from initspec.stream import as_float
 from initspec_conformance.cases import layers
 from initspec_conformance.examine import Examination, examine
-from initspec_conformance.host import NEAR, STORAGE, as_float, reference
 from initspec_conformance.mismatch import explain
+from initspec_conformance.reference import NEAR, reference
 from initspec_conformance.results import Check
 from initspec_conformance.statistics.checks import impossible, needed
 from initspec_conformance.statistics.laws import Target
@@ -240,9 +241,8 @@ def _geometry(request: _Request, backend: Backend) -> Geometry:
     pattern = str(wanted.pop("layout", ""))
     for layer in layers(backend.name):
         if pattern in ("", layer.pattern) and (not wanted or wanted == layer.options):
-            own: Any = {"layout": layer.pattern, **layer.options}
             with suppress(InitspecError):  # no centre in a dense layer, for example
-                found = init.geometry(layer.shape, convention, own)
+                found = init.geometry(layer.shape, convention, layer.keywords)
                 law(init, found)
                 return found
     raise InitspecTypeError("shape", None, "the shape to draw with this layout", "Pass shape=.")

@@ -22,31 +22,18 @@ from initspec.errors import BackendError
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout
 from initspec.registry import get_backend
+from initspec_conformance.cases import Layer
 from initspec_conformance.digest import logical_digest
 
-__all__ = ["CASES", "FRAMEWORKS", "Case", "Stored", "digests", "main"]
+__all__ = ["CASES", "FRAMEWORKS", "Case", "digests", "main"]
 
 FRAMEWORKS = ("numpy", "torch", "tensorflow", "jax", "keras")
 SEED = 2024
 _SHORT = 16  # hexadecimal digits
 
 
-@dataclass(frozen=True)
-class Stored:
-    """How a framework stores the weight: layout, shape and whatever else the layout needs."""
-
-    pattern: str
-    shape: tuple[int, ...]
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def geometry(self) -> Geometry:
-        """The layout bound to the shape."""
-        return Layout.parse(self.pattern, **dict(self.options)).bind(self.shape)
-
-
-def _stored(pattern: str, *shape: int, **options: Any) -> Stored:
-    return Stored(pattern, shape, tuple(options.items()))
+def _stored(pattern: str, *shape: int, **options: Any) -> Layer:
+    return Layer(pattern, pattern, shape, options)
 
 
 @dataclass(frozen=True)
@@ -55,17 +42,17 @@ class Case:
 
     title: str
     init: Initializer
-    usual: Stored
-    others: tuple[tuple[str, Stored], ...] = ()
+    usual: Layer
+    others: tuple[tuple[str, Layer], ...] = ()
     dtype: str = "float32"
 
-    def stored(self, framework: str) -> Stored:
+    def stored(self, framework: str) -> Layer:
         """The framework's own way."""
         return dict(self.others).get(framework, self.usual)
 
 
 def _case(
-    title: str, recipe: str | Initializer, usual: Stored, dtype: str = "float32", **others: Stored
+    title: str, recipe: str | Initializer, usual: Layer, dtype: str = "float32", **others: Layer
 ) -> Case:
     return Case(title, initspec.get(recipe), usual, tuple(others.items()), dtype)
 
@@ -153,7 +140,7 @@ CASES = (
 )
 
 
-def digests(case: Case, backends: Sequence[Backend]) -> Iterator[tuple[str, Stored, str]]:
+def digests(case: Case, backends: Sequence[Backend]) -> Iterator[tuple[str, Layer, str]]:
     """Framework, storage and digest of the case's weight, from each backend that can make it."""
     for backend in backends:
         stored = case.stored(backend.name)
@@ -165,9 +152,8 @@ def digests(case: Case, backends: Sequence[Backend]) -> Iterator[tuple[str, Stor
         yield backend.name, stored, _digest(backend.to_host(tensor), stored.geometry)
 
 
-def _make(init: Initializer, stored: Stored, backend: str, name: str, dtype: str) -> Any:
-    layout = {"layout": stored.pattern, **dict(stored.options)}
-    return init(stored.shape, backend=backend, dtype=dtype, seed=SEED, name=name, **layout)
+def _make(init: Initializer, stored: Layer, backend: str, name: str, dtype: str) -> Any:
+    return init(stored.shape, backend=backend, dtype=dtype, seed=SEED, name=name, **stored.keywords)
 
 
 def _digest(array: Any, geometry: Geometry) -> str:

@@ -20,9 +20,10 @@ from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry, Layout
 from initspec.matrices import Matrices
-from initspec.plan import FillPlan
+from initspec.plan import STORAGE, FillPlan
+from initspec.stream import as_float
 from initspec.structured import Orthogonal, Sparse
-from initspec_conformance.host import STORAGE, as_float, reference
+from initspec_conformance.reference import reference
 from initspec_conformance.results import Check, Picture
 from initspec_conformance.statistics.checks import (
     counts,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from initspec import stream
 from initspec.initializer import Initializer
 from initspec.plan import FillPlan
-from initspec_conformance.host import as_float, reference
+from initspec.stream import as_float
+from initspec_conformance.reference import reference
 from initspec_conformance.statistics.diagnosis import diagnose, likely_scales
 from initspec_conformance.statistics.laws import Array, Target
 from initspec_conformance.statistics.tally import Tally

@@ -18,9 +18,8 @@ from initspec.backend import Backend
 from initspec.errors import InitspecValueError
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
-from initspec.plan import FillPlan
+from initspec.plan import STORAGE, FillPlan
 from initspec.registry import get_backend
-from initspec_conformance.host import STORAGE
 
 __all__ = ["MUTANTS", "Mutant", "MutantBackend"]
 

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from initspec import files
 from initspec.stream import normal
 
 UNIT = 2.0**-28
@@ -172,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps(scan(options.exhaustive), indent=2)
     print(text)
     if options.json is not None:
-        options.json.write_text(text + "\n", encoding="utf-8")
+        files.write(options.json, f"{text}\n".encode(), "--json")
     return 0
 
 

@@ -21,15 +21,25 @@ from initspec import registry, stream
 from initspec.backend import Backend
 from initspec.errors import BackendError, InitspecError, InitspecValueError
 from initspec.plan import check_dtype
+from initspec.stream import as_float
 from initspec_conformance.cases import Case, Layer, layers
 from initspec_conformance.digest import logical_digest
 from initspec_conformance.examine import Examination, examine
-from initspec_conformance.host import NEAR, as_float
 from initspec_conformance.mismatch import explain
+from initspec_conformance.reference import NEAR
 from initspec_conformance.results import FAILED, MOST_CHECKS, PASSED, SKIPPED, Outcome, Report
 from initspec_conformance.statistics.checks import needed
 from initspec_conformance.statistics.laws import Target
-from initspec_conformance.vectors import Refusal, Unsupported, Vector, draw, load, refused, verify
+from initspec_conformance.vectors import (
+    Refusal,
+    Unsupported,
+    Vector,
+    draw,
+    dtypes_may_lack,
+    load,
+    refused,
+    verify,
+)
 
 __all__ = ["CPU", "SEED", "Suite", "Task", "sizes", "spelling", "versions"]
 
@@ -269,14 +279,10 @@ class Suite:
         for number in range(max(4, count)):
             seed = (self.seed + number // 2) % 2**64
             name = f"w{(number + 1) // 2 % 2}"
-            keywords: Any = {"layout": layer.pattern, **layer.options}
-            options: Any = {"dtype": case.dtype, "seed": seed, "name": name, "layout": keywords}
-            try:
-                tensor = backend.draw(case.init, layer.shape, device=place, out=None, **options)
-            except InitspecError as error:
-                if error.where == "dtype":
-                    raise Unsupported(str(error)) from error
-                raise
+            options: dict[str, Any] = {"dtype": case.dtype, "seed": seed, "name": name}
+            options |= {"device": place, "layout": layer.keywords, "out": None}
+            with dtypes_may_lack():
+                tensor = backend.draw(case.init, layer.shape, **options)
             yield seed, name, backend.to_host(tensor)
 
     def _digest(self, case: Case, backend: Backend, place: Any) -> str:
@@ -328,10 +334,10 @@ def _of_vector(vector: Vector) -> Case:
 def spelling(backend: Backend, device: str) -> Any:
     """What the backend calls the device, or the error that says that it has none."""
     failure: InitspecError | None = None
-    options: Any = {"dtype": "float32", "seed": 0, "name": "", "out": None, "layout": {}}
+    options: Any = {"dtype": "float32", "seed": 0, "name": "", "out": None}
     for name in _SPELLINGS.get(device, (device,)):
         try:
-            backend.draw(initspec.ones, (1,), device=name, **{**options, "layout": {"layout": "O"}})
+            backend.draw(initspec.ones, (1,), device=name, layout={"layout": "O"}, **options)
         except InitspecError as error:
             if error.where != "device":  # nothing works there: a wrong environment variable
                 raise

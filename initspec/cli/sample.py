@@ -62,7 +62,7 @@ def take(plan: FillPlan, dtype: str) -> Sample | None:
     if total == 0 or (plan.draw is None and total > LIMIT):
         return None
     drawn = _whole(plan, dtype) if plan.draw is None else _first(plan, plan.draw, dtype)
-    return Sample(_as_float(drawn), total)
+    return Sample(stream.as_float(drawn), total)
 
 
 def _whole(plan: FillPlan, dtype: str) -> NDArray[Any]:
@@ -84,9 +84,3 @@ def _chunks(
         if start >= share:
             return
         yield stream.values(stream.integers(draw, words[: share - start]), draw.factor, dtype)
-
-
-def _as_float(array: NDArray[Any]) -> NDArray[np.float64]:
-    if array.dtype == np.uint16:  # bfloat16 is the upper half of a float32
-        array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return array.astype(np.float64)

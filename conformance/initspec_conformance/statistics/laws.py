@@ -18,7 +18,7 @@ from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry
 from initspec.moments import truncated_moments
-from initspec_conformance.host import as_float
+from initspec.stream import as_float
 
 __all__ = ["Atoms", "Target", "atoms"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec.layout import Geometry
-from initspec_conformance.host import as_float
+from initspec.stream import as_float
 from initspec_conformance.results import ALPHA, Check, Picture
 from initspec_conformance.statistics.checks import (
     ORDERS,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,9 +30,10 @@ from initspec.errors import (
 )
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout, LayoutOptions
-from initspec.plan import FillPlan
+from initspec.plan import STORAGE, FillPlan
+from initspec.stream import as_float
 from initspec_conformance.digest import logical_digest
-from initspec_conformance.host import STORAGE, as_float, reference
+from initspec_conformance.reference import reference
 from initspec_conformance.vectors.check import check
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "check",
     "decode",
     "draw",
+    "dtypes_may_lack",
     "load",
     "refused",
     "verify",
@@ -76,6 +79,17 @@ _MARKS: dict[str, Any] = {
 
 class Unsupported(Exception):  # noqa: N818 (a skip, no failure)
     """The backend cannot make this dtype here, and says so: no failure, and no success."""
+
+
+@contextmanager
+def dtypes_may_lack() -> Iterator[None]:
+    """Tell a dtype that a backend says it cannot make, `Unsupported`, from other errors."""
+    try:
+        yield
+    except InitspecError as error:
+        if error.where == "dtype":
+            raise Unsupported(str(error)) from error
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +328,7 @@ def draw(vector: Vector, backend: Backend, device: Any = None) -> tuple[NDArray[
     """
     options: dict[str, Any] = {"seed": vector.seed, "name": vector.name}
     options |= {"dtype": vector.dtype, "layout": vector.keywords}
-    try:
+    with dtypes_may_lack():
         if vector.box is None:
             tensor = backend.draw(
                 vector.initializer, vector.shape, device=device, out=None, **options
@@ -322,10 +336,6 @@ def draw(vector: Vector, backend: Backend, device: Any = None) -> tuple[NDArray[
         else:
             whole = backend.plan(vector.initializer, vector.shape, **options)
             tensor = backend.emit(vector.part(whole), vector.dtype, device)
-    except InitspecError as error:
-        if error.where == "dtype":
-            raise Unsupported(str(error)) from error
-        raise
     return backend.to_host(tensor), vector.geometry
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import initspec
-from initspec import stream
+from initspec import files, stream
 from initspec.draw import Draw
 from initspec.initializer import Initializer
 from initspec.plan import DTYPES, FillPlan
 from initspec_conformance.digest import logical_digest
+from initspec_conformance.reference import reference
 from initspec_conformance.vectors import tensors
 
 __all__ = ["PATH", "tensor_vector", "vectors"]
@@ -215,8 +215,7 @@ def tensor_vector(
     seed = 0x243F6A88
     plan = init.plan(shape, layout=layout, **options)
     plan = plan.with_keys(tuple(stream.key(seed, name) for name in plan.names("w")))
-    out = np.empty(shape, np.uint16 if dtype == "bfloat16" else dtype)
-    stream.fill(plan, out, dtype)
+    out = reference(plan, dtype)
     first = plan.geometry.canonical(out).flat[:8]
     return {
         "initializer": init.to_dict(),
@@ -227,7 +226,7 @@ def tensor_vector(
         "name": "w",
         "dtype": dtype,
         "constants": _constants(plan),
-        "first": [_value(number, dtype) for number in first],
+        "first": [value.hex() for value in stream.as_float(first).tolist()],
         "sha256": logical_digest(out, plan.geometry),
         "stored_sha256": hashlib.sha256(_little_endian(out)).hexdigest(),
     }
@@ -243,12 +242,6 @@ def _constants(plan: FillPlan) -> dict[str, Any] | None:
         return None
     integers = {name: getattr(draw, name) for name in ("lo", "width", "offset", "multiplier")}
     return {"kind": draw.kind, "factor": draw.factor.hex(), **integers}
-
-
-def _value(number: Any, dtype: str) -> str:
-    if dtype == "bfloat16":
-        number = np.array([int(number) << 16], np.uint32).view(np.float32)[0]
-    return float(number).hex()
 
 
 def _texts() -> dict[str, str]:
@@ -268,9 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in _texts().items():
         path = PATH.with_name(name)
         if not options.check and not path.exists():
-            partial = path.with_suffix(".partial")
-            partial.write_text(text, encoding="ascii")
-            os.replace(partial, path)
+            files.write(path, text.encode("ascii"), "vectors")
         if path.exists() and path.read_text(encoding="ascii") == text:
             print(f"{name}: {len(text)} bytes, as computed")
             continue

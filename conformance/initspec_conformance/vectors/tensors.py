@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from initspec import stream
 from initspec.registry import get_backend
+from initspec.stream import as_float
 from initspec_conformance.digest import logical_digest
-from initspec_conformance.host import NEAR, as_float
+from initspec_conformance.reference import NEAR
 from initspec_conformance.vectors import (
     ERRORS,
     Refusal,
