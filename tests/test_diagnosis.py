@@ -450,3 +450,12 @@ def test_honest_samples_have_no_diagnosis(recipe, kind, dtype):
     for seed, layer in enumerate(list(LAYERS)[::2]):
         std = Target.of(initspec.get(recipe), bound(layer)).std
         assert said(recipe, layer, tensors(kind, std, layer, 1, seed), dtype) == ""
+
+
+def test_a_tensor_that_nobody_wrote():
+    nothing = [np.full(224 * 544, math.nan)] * 2
+    message = said("he_normal", "OI", nothing)
+    assert (
+        message
+        == f"{2 * 224 * 544} of {2 * 224 * 544} values are NaN or infinite: nothing is written"
+    )

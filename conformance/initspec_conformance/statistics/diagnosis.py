@@ -69,7 +69,8 @@ _DISTURBED = {"distribution", "smallest", "largest", "skewness", "kurtosis"}  # 
 
 def _strange(tally: Tally, failed: dict[str, Check]) -> Iterator[str]:
     if "not finite" in failed:
-        yield f"{tally.strange} of {tally.size} values are NaN or infinite"
+        nothing = ": nothing is written" if tally.strange == tally.size else ""
+        yield f"{tally.strange} of {tally.size} values are NaN or infinite{nothing}"
     if "different values" in failed:
         check = failed["different values"]
         few = check.value <= _GRID[tally.dtype]
