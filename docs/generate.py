@@ -12,6 +12,7 @@ import io
 import os
 import re
 import shlex
+import tempfile
 from pathlib import Path
 
 from initspec.cli import main as initspec
@@ -20,6 +21,7 @@ from initspec.recipes import ALIASES, RECIPES, Recipe
 PAGE = Path(__file__).parent / "recipes.md"
 CLI_PAGE = Path(__file__).parent / "cli.md"
 _CONSOLE = re.compile(r"^(```console\n\$ initspec (?!doctor)(.*?)\n).*?^```$", re.M | re.S)
+_FILE = re.compile(r"`([\w.]+)`:\n\n```\w+\n(.*?)^```$", re.M | re.S)
 
 HEAD = """\
 # Recipes and dialects
@@ -79,8 +81,12 @@ def _promise(recipe: Recipe) -> str:
 
 
 def cli_page() -> str:
-    """The page of the command line with fresh outputs."""
-    return _CONSOLE.sub(_with_output, CLI_PAGE.read_text(encoding="utf-8"))
+    """The page of the command line with fresh outputs, in a folder with the files that it shows."""
+    text = CLI_PAGE.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        for name, content in _FILE.findall(text):
+            Path(name).write_text(content, encoding="utf-8")
+        return _CONSOLE.sub(_with_output, text)
 
 
 def _with_output(block: re.Match[str]) -> str:

@@ -1,5 +1,8 @@
 """initspec: one specification of neural-network weight initialisation, the same bits everywhere."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .errors import BackendError, InitspecError, InitspecTypeError, InitspecValueError
 from .factories import (
     constant,
@@ -16,6 +19,9 @@ from .gains import gain
 from .initializer import Initializer
 from .layout import Layout
 from .recipes import get
+
+if TYPE_CHECKING:
+    from .models import apply, check, diff, load, lock, plan, verify
 
 __version__ = "0.1.0"
 
@@ -39,9 +45,12 @@ __all__ = [
     "InitspecTypeError",
     "InitspecValueError",
     "Layout",
+    "apply",
     "bilinear",
+    "check",
     "constant",
     "delta_orthogonal",
+    "diff",
     "dirac",
     "fans",
     "gain",
@@ -55,14 +64,27 @@ __all__ = [
     "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "load",
+    "lock",
     "normal",
     "ones",
     "orthogonal",
+    "plan",
     "sparse",
     "truncated_normal",
     "uniform",
     "variance_scaling",
+    "verify",
     "xavier_normal",
     "xavier_uniform",
     "zeros",
 ]
+
+_MODELS = frozenset({"apply", "check", "diff", "load", "lock", "plan", "verify"})
+
+
+def __getattr__(name: str) -> Any:
+    """The verbs of whole models, which tensors alone do not need."""
+    if name not in _MODELS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(".models", __name__), name)

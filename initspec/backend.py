@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from . import stream
 from .draw import check_range
 from .errors import InitspecTypeError, InitspecValueError
+from .fill_plan import FillPlan, check_dtype
 from .layout import Layout, LayoutOptions, check_known
-from .plan import FillPlan, check_dtype
 from .shape import check_shape
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .fans import RULES
+from .fill_plan import FillPlan
 from .law import law
 from .layout import Geometry
-from .plan import FillPlan
 
 if TYPE_CHECKING:
     from .initializer import Initializer

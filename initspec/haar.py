@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from . import stream
 from .draw import normal_draw
+from .fill_plan import Fill, FillPlan
 from .layout import Geometry, Layout
 from .matrices import Box, Grid, Matrices, boxes
-from .plan import Fill, FillPlan
 
 __all__ = ["Orthogonal", "haar"]
 

@@ -14,17 +14,17 @@ from .description import Description, describe
 from .draw import FARTHEST
 from .errors import InitspecTypeError, InitspecValueError, did_you_mean
 from .fans import RULES
+from .fill_plan import FillPlan
 from .law import law
 from .layout import Geometry, Layout, LayoutOptions, resolve
-from .plan import FillPlan
 from .shape import check_shape
 
-__all__ = ["FORMAT", "Initializer"]
+__all__ = ["DISTRIBUTIONS", "FIELDS", "FORMAT", "MODES", "NUMBERS", "Initializer"]
 
 FORMAT = 1  # of the serialised form
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 _SCALING = ("mode", "scale", "gain", "fan", "fan_rule")
-_FIELDS: dict[str, tuple[str, ...]] = {
+FIELDS: dict[str, tuple[str, ...]] = {
     "normal": (*_SCALING, "std", "mean"),
     "truncated_normal": (*_SCALING, "std", "mean", "low", "high", "absolute", "compensate"),
     "uniform": (*_SCALING, "low", "high"),
@@ -36,6 +36,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "delta_orthogonal": ("gain",),
     "sparse": ("std", "sparsity", "per"),
 }
+DISTRIBUTIONS = tuple(FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,8 +88,8 @@ class Initializer:
     per: str = "output"
 
     def __post_init__(self) -> None:
-        _choice("distribution", self.distribution, tuple(_FIELDS))
-        for name in _NUMBERS:
+        _choice("distribution", self.distribution, DISTRIBUTIONS)
+        for name in NUMBERS:
             number = getattr(self, name)
             if number is not None or _DEFAULTS[name] is not None:
                 object.__setattr__(self, name, _finite(name, number))
@@ -104,7 +105,7 @@ class Initializer:
         self._check_bounds()
 
     def _check_applicable(self) -> None:
-        allowed = _FIELDS[self.distribution]
+        allowed = FIELDS[self.distribution]
         for name, value in self._given().items():
             if name not in ("distribution", *allowed):
                 raise InitspecValueError(
@@ -317,7 +318,7 @@ class Initializer:
             advice = "A newer initspec wrote it: upgrade."
             raise InitspecValueError("initspec", data["initspec"], f"format {FORMAT}", advice)
         if "distribution" not in given:
-            raise InitspecValueError("distribution", None, f"one of {tuple(_FIELDS)}")
+            raise InitspecValueError("distribution", None, f"one of {DISTRIBUTIONS}")
         return cls(**given)
 
     def to_json(self) -> str:
@@ -343,7 +344,7 @@ _UNITS = ("output", "input")
 _DEFAULTS = {
     field.name: None if field.default is MISSING else field.default for field in fields(Initializer)
 }
-_NUMBERS = tuple(field.name for field in fields(Initializer) if "float" in str(field.type))
+NUMBERS = tuple(field.name for field in fields(Initializer) if "float" in str(field.type))
 
 
 def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from .draw import Draw, normal_draw, quantiles, truncated_draw, uniform_draw
 from .errors import InitspecValueError
 from .fans import RULES
+from .fill_plan import Content
 from .layout import Geometry
 from .moments import truncated_moments
-from .plan import Content
 from .structured import Bilinear, Constant, Diagonal, Matrices, Orthogonal, Sparse
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .draw import Draw
+from .fill_plan import Fill, FillPlan
 from .layout import Layout
 from .matrices import Box, Grid, boxes
-from .plan import Fill, FillPlan
 
 __all__ = ["ZEROS", "Sparse"]
 

@@ -26,7 +26,7 @@ from .errors import InitspecError, InitspecTypeError, InitspecValueError
 
 if TYPE_CHECKING:
     from .draw import Draw
-    from .plan import FillPlan
+    from .fill_plan import FillPlan
 
 __all__ = [
     "TABLE",

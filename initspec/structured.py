@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import stream
+from .fill_plan import Fill, FillPlan
 from .haar import Orthogonal
 from .matrices import Grid, Matrices
-from .plan import Fill, FillPlan
 from .sparsity import ZEROS, Sparse
 
 __all__ = ["ZEROS", "Bilinear", "Constant", "Diagonal", "Matrices", "Orthogonal", "Sparse"]

@@ -7,8 +7,8 @@ import numpy as np
 
 from initspec import stream
 from initspec.draw import normal_draw, truncated_draw, uniform_draw
+from initspec.fill_plan import STORAGE, FillPlan
 from initspec.layout import Layout
-from initspec.plan import STORAGE, FillPlan
 
 KEYS = (0x243F6A88, 0x85A308D3)  # digits of pi
 NEGATIVE_KEYS = (0xF43F6A88, 0x85A308D3)  # both are, when taken for signed numbers

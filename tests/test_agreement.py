@@ -17,8 +17,8 @@ from samples import bits
 import initspec
 import initspec_kernel
 from initspec import registry, stream
+from initspec.fill_plan import DTYPES
 from initspec.initializer import Initializer
-from initspec.plan import DTYPES
 from initspec.recipes import RECIPES
 
 SEED, NAME = 0x243F6A88_85A308D3, "agreement"

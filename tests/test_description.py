@@ -14,7 +14,7 @@ import initspec
 from initspec import Initializer, get
 from initspec.description import Description
 from initspec.errors import InitspecValueError
-from initspec.plan import DTYPES
+from initspec.fill_plan import DTYPES
 from initspec.recipes import RECIPES
 
 CheckLaw = Callable[[NDArray[np.float64], Description], None]

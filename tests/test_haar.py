@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 import initspec
 from initspec import haar, stream
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 from initspec.structured import Orthogonal
 from initspec_kernel import fill
 

@@ -190,14 +190,14 @@ def test_doctor_finds_broken_crashing_and_hanging_frameworks(tmp_path):
 # --- who may import whom ------------------------------------------------------------------------
 
 CORE = {"numpy", "initspec"}
-EXTRAS = {"rich"}  # of the command line, imported where it is needed; others are named at run time
+EXTRAS = {"rich", "yaml"}  # imported where they are needed; others are named at run time
 OWN = {
     "initspec_kernel": set(),
     "initspec_numpy": {"ml_dtypes"},
     "initspec_torch": {"torch", "triton"},
     "initspec_tensorflow": {"tensorflow"},
     "initspec_jax": {"jax", "jaxlib", "flax", "haiku", "equinox"},
-    "initspec_keras": {"keras", "jax"},  # jax: the mesh, where it is the engine
+    "initspec_keras": {"keras", "jax", "torch", "tensorflow", "ml_dtypes"},  # the engines
 }
 
 

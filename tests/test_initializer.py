@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import initspec
 from initspec import Initializer, get
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
+from initspec.fill_plan import DTYPES
 from initspec.initializer import FORMAT, MODES
-from initspec.plan import DTYPES
 from initspec.recipes import RECIPES
 
 FIELDS = [field.name for field in dataclasses.fields(Initializer)]

@@ -297,9 +297,9 @@ def test_orthogonal(case, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_host_memory_is_taken_over_without_a_copy(dtype, monkeypatch):
     taken = []
-    original = backend_module._aligned
+    original = backend_module.aligned
     monkeypatch.setattr(
-        backend_module, "_aligned", lambda *a: taken.append(original(*a)) or taken[-1]
+        backend_module, "aligned", lambda *a: taken.append(original(*a)) or taken[-1]
     )
     array = initspec.he_normal((257, 129), backend="jax", seed=0, dtype=dtype)
     assert array.unsafe_buffer_pointer() == taken[0].ctypes.data

@@ -12,8 +12,8 @@ from samples import DRAWS, KEYS, LAYOUTS, STORAGE, bits, plan_for, reference
 import initspec_kernel
 from initspec import stream
 from initspec.draw import Draw, uniform_draw
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 from initspec_kernel import threads
 
 TABLE = initspec_kernel._TABLE

@@ -16,8 +16,8 @@ import initspec_kernel
 from initspec import stream
 from initspec.draw import normal_draw
 from initspec.errors import BackendError, InitspecValueError
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 from initspec_kernel import threads
 
 PLAN = FillPlan(Layout.parse("OI").bind((3, 5)), normal_draw(0.05), ((1, 2),))
@@ -62,7 +62,7 @@ import os, warnings
 import numpy as np, initspec_kernel
 from initspec.draw import normal_draw
 from initspec.layout import Layout
-from initspec.plan import FillPlan
+from initspec.fill_plan import FillPlan
 
 plan = FillPlan(Layout.parse("OI").bind((600, 1000)), normal_draw(1.0), ((1, 2),))
 parent, child = np.empty((2, 600, 1000), "f4")

@@ -8,7 +8,7 @@ import pytest
 
 import initspec
 from initspec import stream
-from initspec.plan import STORAGE
+from initspec.fill_plan import STORAGE
 from initspec_conformance.mismatch import explain
 
 SEED, NAME = 2**40 + 77, "layer.weight"

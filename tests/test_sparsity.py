@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import initspec
 from initspec import sparsity, stream
 from initspec.draw import normal_draw
+from initspec.fill_plan import FillPlan
 from initspec.layout import Geometry, Layout
 from initspec.matrices import Grid, Matrices, boxes
-from initspec.plan import FillPlan
 from initspec.structured import ZEROS, Diagonal, Sparse
 from initspec_kernel import fill
 

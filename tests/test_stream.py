@@ -12,8 +12,8 @@ from scipy.special import ndtri
 import initspec
 from initspec import stream
 from initspec.draw import Draw, normal_draw, truncated_draw, uniform_draw
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 from initspec_conformance.generate_table import SHA256
 from initspec_conformance.scan_normal import scan
 from initspec_conformance.vectors import make

@@ -12,7 +12,7 @@ from samples import bits
 
 import initspec
 from initspec import stream
-from initspec.plan import DTYPES
+from initspec.fill_plan import DTYPES
 
 tf = pytest.importorskip("tensorflow")
 

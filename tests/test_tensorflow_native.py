@@ -6,7 +6,7 @@ from samples import bits
 
 import initspec
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
-from initspec.plan import DTYPES
+from initspec.fill_plan import DTYPES
 
 tf = pytest.importorskip("tensorflow")
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import FillPlan
 from initspec.initializer import Initializer
-from initspec.plan import FillPlan
 from initspec_kernel import fill, key
 
 from . import traced
 from .native import JaxInitializer, TracedSeed, check_fit
 
-__all__ = ["JaxBackend"]
+__all__ = ["JaxBackend", "aligned", "host_bits"]
 
 _ALIGNMENT = 64  # bytes: so aligned, JAX takes host memory over as it is; else it copies
 
@@ -46,14 +46,13 @@ class JaxBackend(Backend):
         # What is only rounded alike elsewhere is exact when known keys let the host factor it.
         if keyed or (traced.tracing() and plan.promise == "bits"):
             return _put_traced(plan, dtype, place)
-        array = _aligned(plan.shape, jnp.dtype(dtype))
-        fill(plan, _bits(array, dtype), dtype)
+        array = aligned(plan.shape, jnp.dtype(dtype))
+        fill(plan, host_bits(array), dtype)
         return jax.device_put(array, place)
 
     def to_host(self, tensor: Any) -> NDArray[Any]:
         """A host copy, or a view where there is one."""
-        array = np.asarray(tensor)
-        return _bits(array, array.dtype.name)
+        return host_bits(np.asarray(tensor))
 
     def fresh_seed(self) -> int:
         """From the operating system, for JAX has no global generator."""
@@ -75,11 +74,12 @@ class JaxBackend(Backend):
         return JaxInitializer.of(initializer, **options)
 
 
-def _bits(array: NDArray[Any], dtype: str) -> NDArray[Any]:
-    return array.view(np.uint16) if dtype == "bfloat16" else array
+def host_bits(array: NDArray[Any]) -> NDArray[Any]:
+    """A view of bfloat16 as uint16; of another type the array itself."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """An empty array that starts where JAX wants its own to start."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)

@@ -13,9 +13,9 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from initspec import stream
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import check_dtype
 from initspec.initializer import Initializer
 from initspec.layout import check_options
-from initspec.plan import check_dtype
 from initspec.registry import get_backend
 
 from . import traced

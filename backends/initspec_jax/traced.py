@@ -19,8 +19,8 @@ from jax import Array, lax
 from initspec import stream
 from initspec.draw import Draw
 from initspec.errors import InitspecTypeError
+from initspec.fill_plan import FillPlan
 from initspec.layout import Geometry
-from initspec.plan import FillPlan
 from initspec.structured import ZEROS, Bilinear, Constant, Diagonal, Matrices, Orthogonal, Sparse
 
 from .words import Grid, Keys, Seal, derive, high, narrow, philox, seal, widen, with_64_bits, words

@@ -22,8 +22,8 @@ import numpy as np
 from jax import Array, lax
 
 from initspec import stream
+from initspec.fill_plan import FillPlan
 from initspec.layout import Geometry
-from initspec.plan import FillPlan
 
 __all__ = [
     "Grid",

@@ -10,8 +10,8 @@ import keras
 from numpy.typing import NDArray
 
 from initspec.backend import Backend
+from initspec.fill_plan import FillPlan
 from initspec.initializer import Initializer
-from initspec.plan import FillPlan
 from initspec.registry import get_backend
 from initspec_kernel import key
 

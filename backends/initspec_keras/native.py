@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import keras
 
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import check_dtype
 from initspec.initializer import Initializer
 from initspec.layout import Layout, LayoutOptions, check_options
-from initspec.plan import check_dtype
 from initspec.recipes import get
 from initspec.registry import get_backend
 from initspec.shape import check_count, check_shape

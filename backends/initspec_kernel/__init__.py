@@ -28,7 +28,7 @@ from .environment import variable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from initspec.plan import FillPlan
+    from initspec.fill_plan import FillPlan
 
 __all__ = ["HUGE_FROM", "KernelInfo", "fill", "info", "key", "prefer_huge_pages"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import BackendError, InitspecTypeError, InitspecValueError
-from initspec.plan import FillPlan, check_dtype
+from initspec.fill_plan import FillPlan, check_dtype
 from initspec.shape import overlaps
 from initspec_kernel import fill, key
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import STORAGE, FillPlan, check_dtype
 from initspec.initializer import Initializer
-from initspec.plan import STORAGE, FillPlan, check_dtype
 from initspec_kernel import fill, key
 
 from . import graph

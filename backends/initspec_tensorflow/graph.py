@@ -16,8 +16,8 @@ import tensorflow as tf
 
 from initspec import stream
 from initspec.draw import Draw
+from initspec.fill_plan import FillPlan
 from initspec.layout import Geometry
-from initspec.plan import FillPlan
 from initspec.structured import ZEROS, Constant, Matrices, Orthogonal, Sparse
 from initspec_kernel import fill
 

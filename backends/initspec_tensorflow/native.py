@@ -7,9 +7,9 @@ from itertools import count
 from typing import Any
 
 from initspec import stream
+from initspec.fill_plan import check_dtype
 from initspec.initializer import Initializer
 from initspec.layout import check_options
-from initspec.plan import check_dtype
 from initspec.registry import get_backend
 
 from .graph import unconverted

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import FillPlan
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
-from initspec.plan import FillPlan
 from initspec_kernel import HUGE_FROM, fill, key, prefer_huge_pages
 
 from . import compiled, device

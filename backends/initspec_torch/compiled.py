@@ -19,9 +19,9 @@ from torch._subclasses import FakeTensorMode
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import check_dtype
 from initspec.initializer import Initializer
 from initspec.layout import SPATIAL, Layout, LayoutOptions
-from initspec.plan import check_dtype
 from initspec.registry import get_backend
 from initspec.shape import check_shape
 from initspec.stream import check_seed

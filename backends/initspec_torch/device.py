@@ -22,8 +22,8 @@ import initspec_kernel
 from initspec import stream
 from initspec.draw import Draw, normal_draw, uniform_draw
 from initspec.errors import BackendError
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 from initspec.structured import Constant
 from initspec_kernel.environment import variable
 

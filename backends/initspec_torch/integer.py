@@ -14,7 +14,7 @@ import torch
 
 from initspec import stream
 from initspec.draw import Draw
-from initspec.plan import FillPlan
+from initspec.fill_plan import FillPlan
 
 from .strides import Axis, views
 

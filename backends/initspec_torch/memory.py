@@ -11,7 +11,7 @@ from torch._subclasses import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 from initspec.errors import InitspecTypeError, InitspecValueError
-from initspec.plan import DTYPES, check_dtype
+from initspec.fill_plan import DTYPES, check_dtype
 from initspec.shape import overlaps
 
 __all__ = ["NAMES", "check_plain", "check_tensor", "check_writable", "has_values", "host_view"]

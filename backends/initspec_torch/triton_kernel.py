@@ -22,7 +22,7 @@ import triton
 import triton.language as tl
 
 from initspec.draw import Draw
-from initspec.plan import FillPlan
+from initspec.fill_plan import FillPlan
 
 from .integer import table
 from .strides import Axis, View, views

@@ -17,10 +17,10 @@ from initspec import registry, stream
 from initspec.backend import Backend
 from initspec.description import describe
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
+from initspec.fill_plan import STORAGE, check_dtype
 from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry, LayoutOptions, check_known
-from initspec.plan import STORAGE, check_dtype
 from initspec.shape import check_shape
 from initspec.stream import as_float
 from initspec_conformance.cases import layers

@@ -18,12 +18,12 @@ from typing import Any
 
 import initspec
 from initspec.backend import Backend
+from initspec.digest import logical_digest
 from initspec.errors import BackendError
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout
 from initspec.registry import get_backend
 from initspec_conformance.cases import Layer
-from initspec_conformance.digest import logical_digest
 
 __all__ = ["CASES", "FRAMEWORKS", "Case", "digests", "main"]
 

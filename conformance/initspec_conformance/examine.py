@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from initspec.draw import Draw
 from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.fill_plan import STORAGE, FillPlan
 from initspec.initializer import Initializer
 from initspec.law import law
 from initspec.layout import Geometry, Layout
 from initspec.matrices import Matrices
-from initspec.plan import STORAGE, FillPlan
 from initspec.stream import as_float
 from initspec.structured import Orthogonal, Sparse
 from initspec_conformance.reference import reference

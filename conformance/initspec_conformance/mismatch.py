@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec import stream
+from initspec.fill_plan import FillPlan
 from initspec.initializer import Initializer
-from initspec.plan import FillPlan
 from initspec.stream import as_float
 from initspec_conformance.reference import reference
 from initspec_conformance.statistics.diagnosis import diagnose, likely_scales

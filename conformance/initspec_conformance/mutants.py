@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecValueError
+from initspec.fill_plan import STORAGE, FillPlan
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
-from initspec.plan import STORAGE, FillPlan
 from initspec.registry import get_backend
 
 __all__ = ["MUTANTS", "Mutant", "MutantBackend"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec import stream
-from initspec.plan import STORAGE, FillPlan
+from initspec.fill_plan import STORAGE, FillPlan
 
 __all__ = ["NEAR", "reference"]
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 import initspec
 from initspec import registry, stream
 from initspec.backend import Backend
+from initspec.digest import logical_digest
 from initspec.errors import BackendError, InitspecError, InitspecValueError
-from initspec.plan import check_dtype
+from initspec.fill_plan import check_dtype
 from initspec.stream import as_float
 from initspec_conformance.cases import Case, Layer, layers
-from initspec_conformance.digest import logical_digest
 from initspec_conformance.examine import Examination, examine
 from initspec_conformance.mismatch import explain
 from initspec_conformance.reference import NEAR

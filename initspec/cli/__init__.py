@@ -14,8 +14,22 @@ from types import MappingProxyType
 
 import initspec
 from initspec.errors import InitspecError
+from initspec.models.config.problems import ProblemsError
 
-from . import conformance, doctor, recipes, show, stream_words
+from . import (
+    apply,
+    check,
+    conformance,
+    diff,
+    doctor,
+    lock,
+    plan,
+    recipes,
+    schema,
+    show,
+    stream_words,
+    verify,
+)
 
 __all__ = ["BAD_INPUT", "VERBS", "main", "make_parser"]
 
@@ -27,6 +41,13 @@ VERBS = MappingProxyType(
     {
         "show": show,
         "recipes": recipes,
+        "plan": plan,
+        "apply": apply,
+        "check": check,
+        "lock": lock,
+        "verify": verify,
+        "diff": diff,
+        "schema": schema,
         "doctor": doctor,
         "conformance": conformance,
         "stream-words": stream_words,
@@ -66,6 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         sys.stdout.flush()
         return code
+    except ProblemsError as error:  # a line each, and first where it is: editors jump there
+        for problem in error.problems:
+            print(problem if problem.file else f"{options.config}: {problem}", file=sys.stderr)
+        return BAD_INPUT
     except InitspecError as error:
         print(f"initspec {options.verb}: {error}", file=sys.stderr)
         return BAD_INPUT

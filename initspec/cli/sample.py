@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from initspec import stream
 from initspec.draw import Draw
-from initspec.plan import FillPlan
+from initspec.fill_plan import FillPlan
 
 __all__ = ["LIMIT", "Sample", "take"]
 

@@ -20,10 +20,10 @@ from initspec import factories, registry
 from initspec.description import Description
 from initspec.draw import check_range
 from initspec.errors import InitspecValueError, did_you_mean
+from initspec.fill_plan import check_dtype
 from initspec.gains import gain
 from initspec.initializer import Initializer
 from initspec.layout import LayoutOptions
-from initspec.plan import check_dtype
 from initspec.recipes import ALIASES, RECIPES, get
 from initspec.terminal import columns
 

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from initspec import stream
 from initspec.draw import Draw, normal_draw, uniform_draw
 from initspec.errors import InitspecValueError, did_you_mean
+from initspec.fill_plan import FillPlan
 from initspec.layout import Layout
-from initspec.plan import FillPlan
 
 from . import arguments
 

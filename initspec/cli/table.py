@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from initspec.terminal import columns, fancy
+from initspec.terminal import columns, fancy, printable
 
 __all__ = ["print_table"]
 
@@ -17,7 +17,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: st
         return
     if title:
         print(title)
-    print(columns([list(headers), *body]))
+    print(printable(columns([list(headers), *body])))
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:

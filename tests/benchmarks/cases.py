@@ -34,8 +34,10 @@ SECTIONS = {
     "Compile time": "Tracing and compiling `he_normal` of 1024x1024 in a fresh process; the ratio "
     "is a cost.",
     "Orthogonal": "Semi-orthogonal matrices, all cores.",
-    "Whole models": "AnyInit initialises models: two linear layers and a ReLU in torch. Beside the "
-    "draw it works out the scales, for which initspec is given a recipe.",
+    "Whole models": "GPT-2 of 124 M parameters in torch: `initspec.apply` with the preset, from "
+    "the file to the last weight, against transformers' own `_init_weights` on each module. "
+    "AnyInit initialises models: two linear layers and a ReLU in torch. Beside the draw it works "
+    "out the scales, for which initspec is given a recipe.",
     "Memory": "Peak beside the tensor itself, in a fresh process.",
     "Import": "`import initspec` on top of `import numpy`, in a fresh process, without a framework "
     "coming along.",
@@ -56,6 +58,7 @@ HUGE_OI, HUGE_IO = Spec((8192, 16384), "OI"), Spec((8192, 16384), "IO")
 ALL, ONE = Setting(), Setting(cores=1)
 
 Maker = Callable[..., Call]
+_GPT2 = 124_439_808  # parameters
 _NAMES = {str(CUT): "truncated_normal(0.02)", str(PLAIN): "normal(0.02)"}
 
 
@@ -294,7 +297,10 @@ def orthogonal() -> Iterable[Case]:
 
 
 def models() -> Iterable[Case]:
-    """A peer that takes models only."""
+    """Peers that take models."""
+    peer = Contender("transformers `_init_weights`", side.gpt2, ("transformers", _GPT2))
+    made = ours(side.gpt2, _GPT2)
+    yield Case("Whole models", "GPT-2, torch", made, (Rival(peer, 4),), timed, size=_GPT2)
     width = 2048
     made = ours(side.anyinit_model, NORMAL, width)
     peer = Contender("AnyInit `initialize`", side.anyinit_model, ("anyinit", "initialize", width))
@@ -317,6 +323,8 @@ def memory() -> Iterable[Case]:
             "Memory", f"{what}, {text(recipe, spec)}", made, (allowed, *rivals), take, **more
         )
 
+    gpt2 = ours(side.gpt2, _GPT2)
+    yield Case("Memory", "GPT-2, torch, in place", gpt2, (Rival(None, 16),), memory_beside, **more)
     place, new = side.torch_in_place, side.torch_fresh
     yield case("torch in place", place, NORMAL, HUGE_OI, torch("kaiming_normal_", HUGE_OI))
     yield case("torch in place", place, NORMAL, half(HUGE_OI))

@@ -20,6 +20,7 @@ from .measure import Call, UnavailableError
 __all__ = [
     "Spec",
     "anyinit_model",
+    "gpt2",
     "importing",
     "jax_compiling",
     "jax_eager",
@@ -294,6 +295,28 @@ def anyinit_model(source: str, name: str, width: int) -> Call:
     fill = _initializer(name).bind("torch")
     named = [(key, value) for key, value in model.named_parameters()]
     return lambda: [fill(weight, seed=SEED, name=key) for key, weight in named]
+
+
+def gpt2(source: str, size: int) -> Call:
+    """The weights of GPT-2 by its config's rules; of 124 M parameters, if that is the size."""
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    model = transformers.GPT2Model(transformers.GPT2Config())
+    assert size == sum(parameter.numel() for parameter in model.parameters())
+    if source == "initspec":
+        import initspec
+
+        # Keys, rules and checks are made again at each call, as for a model that one meets once.
+        return lambda: initspec.apply(model, "initspec:gpt2", seed=SEED)
+
+    def initialise() -> None:
+        with torch.no_grad():
+            for module in model.modules():
+                model._init_weights(module)
+
+    return initialise
 
 
 def importing(name: str) -> Call:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from initspec.backend import Backend
 from initspec.errors import InitspecValueError
-from initspec.plan import FillPlan
+from initspec.fill_plan import FillPlan
 from initspec_kernel import fill
 
 

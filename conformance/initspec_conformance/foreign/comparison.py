@@ -10,8 +10,8 @@ from typing import Any
 import initspec
 from initspec import registry, stream
 from initspec.errors import InitspecError, InitspecValueError
+from initspec.fill_plan import check_dtype
 from initspec.layout import LayoutOptions
-from initspec.plan import check_dtype
 from initspec_conformance.cases import Layer, layers
 from initspec_conformance.foreign import SIZE, load, outcomes
 from initspec_conformance.results import Outcome, Report

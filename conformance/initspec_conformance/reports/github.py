@@ -6,7 +6,7 @@ from initspec_conformance.results import Report
 
 from .summary import clean, detail, failures, place, skips, verdict
 
-__all__ = ["render"]
+__all__ = ["command", "render"]
 
 
 def render(report: Report) -> str:
@@ -29,20 +29,32 @@ def render(report: Report) -> str:
     ::notice title=torch is missing::not installed
     """
     level = "notice" if report.conforms else "error"
-    commands = [_command(level, "initspec conformance", verdict(report))]
+    commands = [command(level, "initspec conformance", verdict(report))]
     for outcome in failures(report):
         title = f"{place(outcome)}, {outcome.kind}: {outcome.case}"
-        commands.append(_command("error", title, detail(outcome)))
+        commands.append(command("error", title, detail(outcome)))
     for reason, outcomes in skips(report).items():
         places = ", ".join(dict.fromkeys(map(place, outcomes)))
-        commands.append(_command("notice", f"{len(outcomes)} skipped: {places}", reason))
+        commands.append(command("notice", f"{len(outcomes)} skipped: {places}", reason))
     for name, reason in report.missing.items():
-        commands.append(_command("notice", f"{name} is missing", reason))
+        commands.append(command("notice", f"{name} is missing", reason))
     return "".join(f"{command}\n" for command in commands)
 
 
-def _command(level: str, title: str, message: str) -> str:
-    return f"::{level} title={_property(clean(title))}::{_data(clean(message))}"
+def command(level: str, title: str, message: str, *, file: str = "", line: str = "") -> str:
+    """One workflow command, escaped.
+
+    Args:
+        level: ``error``, ``warning`` or ``notice``.
+        title, message: what it says.
+        file, line: what it is about, in the repository; left out where empty.
+
+    >>> command("error", "rule 'head'", "matches nothing", file="init.toml", line="3")
+    "::error file=init.toml,line=3,title=rule 'head'::matches nothing"
+    """
+    given = {"file": file, "line": line, "title": title}
+    properties = (f"{key}={_property(clean(text))}" for key, text in given.items() if text)
+    return f"::{level} {','.join(properties)}::{_data(clean(message))}"
 
 
 def _data(text: str) -> str:

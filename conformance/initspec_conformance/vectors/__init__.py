@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 import initspec
 from initspec import stream
 from initspec.backend import Backend
+from initspec.digest import logical_digest
 from initspec.errors import (
     BackendError,
     InitspecError,
     InitspecTypeError,
     InitspecValueError,
 )
+from initspec.fill_plan import STORAGE, FillPlan
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout, LayoutOptions
-from initspec.plan import STORAGE, FillPlan
 from initspec.stream import as_float
-from initspec_conformance.digest import logical_digest
 from initspec_conformance.reference import reference
 from initspec_conformance.vectors.check import check
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from initspec.errors import InitspecError
+from initspec.fill_plan import DTYPES
 from initspec.initializer import Initializer
 from initspec.layout import Geometry, Layout
-from initspec.plan import DTYPES
 
 __all__ = ["LEAST_REFUSALS", "SEEDS", "check", "fits"]
 

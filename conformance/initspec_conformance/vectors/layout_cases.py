@@ -8,8 +8,8 @@ from itertools import count, cycle, product
 from typing import Any
 
 import initspec
+from initspec.fill_plan import DTYPES
 from initspec.initializer import Initializer
-from initspec.plan import DTYPES
 from initspec.recipes import RECIPES
 from initspec_conformance.vectors.check import PI, SEEDS
 

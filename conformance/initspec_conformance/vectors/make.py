@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 import initspec
 from initspec import files, stream
+from initspec.digest import logical_digest
 from initspec.draw import Draw
+from initspec.fill_plan import DTYPES, FillPlan
 from initspec.initializer import Initializer
-from initspec.plan import DTYPES, FillPlan
-from initspec_conformance.digest import logical_digest
 from initspec_conformance.reference import reference
 from initspec_conformance.vectors import tensors
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from initspec import stream
+from initspec.digest import logical_digest
 from initspec.registry import get_backend
 from initspec.stream import as_float
-from initspec_conformance.digest import logical_digest
 from initspec_conformance.reference import NEAR
 from initspec_conformance.vectors import (
     ERRORS,

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 import initspec
+from initspec.fill_plan import DTYPES
 from initspec.initializer import Initializer
 from initspec.layout import Layout
-from initspec.plan import DTYPES
 from initspec_conformance.vectors.check import PI, SEEDS
 from initspec_conformance.vectors.layout_cases import Case, Options, Shape, stored
 

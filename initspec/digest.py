@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+from .layout import Geometry
 
-from initspec.layout import Geometry
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["logical_digest"]
 
