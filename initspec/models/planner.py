@@ -1,0 +1,281 @@
+"""Planning: names, ties and rules turn a model's tensors into the rows of a plan."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from initspec.draw import check_range
+from initspec.errors import InitspecError, InitspecValueError, did_you_mean
+from initspec.fans import RULES
+from initspec.fill_plan import DTYPES
+from initspec.initializer import Initializer
+from initspec.law import Law, law
+from initspec.layout import Geometry
+
+from .config.inits import Init
+from .config.problems import NOTHING, PlanError, Problem, Problems
+from .model import Model, Stored
+from .names import Names, Ties, untied, with_kernels
+from .plans import PINNED, WRITE, Plan, Row
+from .rules import Decision, Rules, variables
+from .slots import Part
+
+if TYPE_CHECKING:
+    from .config import Config
+
+__all__ = ["fan_variables", "make_plan"]
+
+
+_OWN_FANS = ("kernel", "recurrent", "embedding", "position")
+
+
+def fan_variables(part: Part) -> dict[str, float]:
+    """The sizes in `SIZES`; of a bias those of its layer's kernel, and none without a kernel."""
+    own = part.geometry if part.role in _OWN_FANS else part.kernel
+    found = {} if own is None else _sizes(own)
+    if part.kernel is not None:
+        found["layer_inputs"] = float(part.kernel.size("I"))
+        found["layer_outputs"] = float(part.kernel.size("O"))
+    return found
+
+
+def _sizes(geometry: Geometry) -> dict[str, float]:
+    fans = RULES["true"](geometry)
+    return {
+        "fan_in": float(fans.fan_in),
+        "fan_out": float(fans.fan_out),
+        "inputs": float(geometry.size("I")),
+        "outputs": float(geometry.size("OV")),
+        "groups": float(geometry.size("G")),
+        "taps": float(fans.receptive_field),
+    }
+
+
+class Planner:
+    """Makes the rows of a plan, collecting every problem on the way."""
+
+    def __init__(self, config: Config, tensors: Sequence[Stored], problems: Problems) -> None:
+        self.config = config
+        self.tensors = tensors
+        self.problems = problems
+        self._mains = _mains(tensors)
+        self._rules = Rules(config.rules, self._mains.values())
+        self._made: dict[Any, Initializer] = {}
+        self._laws: dict[str, tuple[Initializer, Law] | None] = {}
+
+    def rows(self) -> list[Row]:
+        """One row for each logical tensor and each tensor that is kept as a whole."""
+        return [row for stored in self.tensors for row in self._of(stored)]
+
+    def problem(self, path: str, given: object, expected: str, advice: str = "", **at: Any) -> None:
+        """Note what is wrong, and go on."""
+        problem = Problem(path=path, given=given, expected=expected, advice=advice, **at)
+        self.problems.add(problem)
+
+    def _of(self, stored: Stored) -> Iterator[Row]:
+        if stored.problem:
+            self.problem(stored.name, stored.layer, f"what can be initialised: {stored.problem}")
+        elif stored.parts:
+            yield from (self._row(stored, part) for part in stored.parts)
+        elif stored.buffer:
+            yield Row(path=stored.name.replace(".", "/"), stored=stored, note="a buffer")
+        else:
+            self._unknown(stored)
+
+    def _unknown(self, stored: Stored) -> None:
+        if self.config.unmatched == "error":
+            owner = stored.layer or "a plain tree"
+            expected = f"a known layer; {owner} stores it with shape {stored.shape}"
+            self.problem(stored.name, stored.layer, expected, _how_to_name(stored))
+
+    def _row(self, stored: Stored, part: Part) -> Row:
+        if part.value is not None and not stored.loaded:
+            known = self._constant(part)
+            note = "its layer adds it to another, which is drawn"
+            return _drawn(stored, part, PINNED, known, note=note)
+        decision = self._rules.decide(part.path)
+        if decision is None:
+            self._unmatched(stored, part)
+            return Row(path=part.path, stored=stored, part=part, note="no rule")
+        found: dict[str, Any] = {"rule": decision.rule, "second": decision.second}
+        if decision.rule.init.keeps or stored.loaded:
+            note = "from a checkpoint" if stored.loaded else ""
+            return Row(path=part.path, stored=stored, part=part, note=note, **found)
+        made = self._law(part.path, decision)
+        if made is None:
+            return Row(path=part.path, stored=stored, part=part, **found)
+        self._fits(stored, part, made[1])
+        return _drawn(stored, part, WRITE, made, **found)
+
+    def _constant(self, part: Part) -> tuple[Initializer, Law]:
+        init = Initializer(distribution="constant", value=part.value or 0.0)
+        return init, law(init, part.geometry)
+
+    def _unmatched(self, stored: Stored, part: Part) -> None:
+        text = f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
+        if self.config.unmatched == "error":
+            advice = "Add a [[rule]], extend 'initspec:base', or set unmatched = \"keep\"."
+            self.problem(part.path, NOTHING, text, advice)
+        elif self.config.unmatched == "warn":
+            warnings.warn(f"{part.path}: kept as it is; expected {text}", stacklevel=5)
+
+    def _law(self, path: str, decision: Decision) -> tuple[Initializer, Law] | None:
+        """One for each path: tied tensors share it, whatever their layouts."""
+        if path not in self._laws:
+            self._laws[path] = self._guarded(path, decision)
+        return self._laws[path]
+
+    def _guarded(self, path: str, decision: Decision) -> tuple[Initializer, Law] | None:
+        try:
+            return self._make(path, decision)
+        except InitspecError as error:
+            rule = decision.rule
+            where = f"{path} (rule {rule.name!r}, {error.where})"
+            at = {"file": rule.source, "line": rule.line}
+            self.problem(where, error.given, error.expected, error.advice, **at)
+            return None
+
+    def _make(self, path: str, decision: Decision) -> tuple[Initializer, Law]:
+        part, init = self._mains[path], decision.rule.init
+        values = {
+            **self.config.vars,
+            **fan_variables(part),
+            **self._rules.counts[id(decision.rule)],
+            **variables(decision.captures),
+        }
+        initializer = self._initializer(init, init.numbers(values))
+        _check_inputs(initializer, part)
+        return initializer, law(initializer, part.geometry)
+
+    def _initializer(self, init: Init, numbers: tuple[tuple[str, float], ...]) -> Initializer:
+        """Made once for all tensors of a rule that have the same numbers."""
+        key = (id(init), numbers)
+        if key not in self._made:
+            self._made[key] = init.made(numbers)
+        return self._made[key]
+
+    def _fits(self, stored: Stored, part: Part, made: Law) -> None:
+        main = self._mains[part.path]
+        if part.geometry.counts != main.geometry.counts:
+            expected = f"the logical shape of the tensor it is tied to, {main.logical_shape}"
+            self.problem(part.tied_from or part.path, part.logical_shape, expected)
+        try:
+            if stored.dtype in DTYPES:
+                check_range(made.content, stored.dtype)
+            elif made.std or made.mean != int(made.mean):
+                self.problem(part.path, stored.dtype, "a floating-point tensor")
+        except InitspecError as error:
+            self.problem(part.path, error.given, error.expected, error.advice)
+
+    def finish(self) -> None:
+        """Rules that decide nothing, and the error that tells everything."""
+        for rule, reason in self._rules.dead():
+            advice = f"Remove the rule, or set optional = true: {reason}"
+            at = {"file": rule.source, "line": rule.line}
+            self.problem(
+                f"rule {rule.name!r}", NOTHING, "a parameter that it decides", advice, **at
+            )
+        self.problems.raise_as(PlanError)
+
+
+def _drawn(
+    stored: Stored, part: Part, action: str, made: tuple[Initializer, Law], **found: Any
+) -> Row:
+    init, facts = made
+    return Row(
+        path=part.path,
+        stored=stored,
+        part=part,
+        action=action,
+        initializer=init,
+        law=facts,
+        **found,
+    )
+
+
+def _mains(tensors: Iterable[Stored]) -> dict[str, Part]:
+    """For each path the part that has it by its own right, else the first that is tied to it."""
+    found: dict[str, Part] = {}
+    for part in (part for each in tensors for part in each.all_parts):
+        if part.path not in found or (found[part.path].tied_from and not part.tied_from):
+            found[part.path] = part
+    return found
+
+
+def _check_inputs(init: Initializer, part: Part) -> None:
+    """A bias has no inputs: to scale it by a fan of its own would be by accident."""
+    if init.needs_fans and init.mode is not None and not part.geometry.input:
+        expected = "a tensor with input axes: a vector has no fans of its own"
+        advice = "Scale it by its layer's, as in std = '1 / sqrt(fan_in)'."
+        raise InitspecValueError("mode", init.mode, expected, advice)
+
+
+def _how_to_name(stored: Stored) -> str:
+    axes = "'OI'" if len(stored.shape) == 2 else "one letter per axis"
+    entry = f'[layers."{stored.layer}"]' if stored.layer else "[names]"
+    return f"Say how it is stored, in {entry}: layout = {axes}; see the docs on layouts."
+
+
+def make_plan(model: Model, config: Config, seed: int | None) -> Plan:
+    """The plan of a model under a config without ``extends``.
+
+    Raises:
+        PlanError: with every problem that was found.
+    """
+    problems = Problems()
+    tensors = _named(model, config, problems)
+    planner = Planner(config, tensors, problems)
+    rows = planner.rows()
+    planner.finish()
+    return Plan(model, config, config.seed if seed is None else seed, tuple(rows))
+
+
+def _named(model: Model, config: Config, problems: Problems) -> list[Stored]:
+    """The tensors under their canonical paths."""
+    found = []
+    names = Names(config.names.get(model.framework, {}))
+    for stored in with_kernels(model.tensors()):
+        try:
+            found.append(names.apply(stored))
+        except InitspecError as error:
+            path = f"names.{model.framework}: {stored.name}: {error.where}"
+            problems.add(
+                Problem(path=path, given=error.given, expected=error.expected, advice=error.advice)
+            )
+    known = [stored.name for stored in found]
+    for key in names.unused:
+        path = f"names.{model.framework}"
+        advice = did_you_mean(key, known)
+        problems.add(Problem(path=path, given=key, expected="the name of a tensor", advice=advice))
+    tied = Ties(config.tie).apply(with_kernels(found))
+    for stored in tied:
+        _check_ties(stored, problems)
+    _doubles(sorted(tied, key=_is_tied), problems)
+    return tied
+
+
+def _check_ties(stored: Stored, problems: Problems) -> None:
+    for path, target in untied(stored):
+        expected = f"a tie: it is one tensor with {target!r} in the model ({stored.name})"
+        advice = f'Add to [tie]: "{path}" = "{target}"'
+        problems.add(Problem(path=path, given=NOTHING, expected=expected, advice=advice))
+
+
+def _is_tied(stored: Stored) -> bool:
+    return any(part.tied_from for part in stored.parts)
+
+
+def _doubles(tensors: Iterable[Stored], problems: Problems) -> None:
+    """Two tensors may have one path only where a tie says so."""
+    seen: dict[str, Stored] = {}
+    for stored in tensors:
+        for part in stored.parts:
+            other = seen.setdefault(part.path, stored)
+            if other is not stored and not part.tied_from:
+                expected = f"a path of its own: {other.name} and {stored.name} have the same"
+                advice = "Rename one in [names], or tie them in [tie]."
+                problems.add(
+                    Problem(path=part.path, given=stored.name, expected=expected, advice=advice)
+                )
