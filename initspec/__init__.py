@@ -1,7 +1,7 @@
 """initspec: one specification of neural-network weight initialisation, the same bits everywhere."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
 from .errors import BackendError, InitspecError, InitspecTypeError, InitspecValueError
 from .factories import (
@@ -20,7 +20,7 @@ from .initializer import Initializer
 from .layout import Layout
 from .recipes import get
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .models import apply, check, diff, load, lock, plan, verify
 
 __version__ = "0.1.0"
@@ -83,8 +83,8 @@ __all__ = [
 _MODELS = frozenset({"apply", "check", "diff", "load", "lock", "plan", "verify"})
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """The verbs of whole models, which tensors alone do not need."""
     if name not in _MODELS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".models", __name__), name)
+    return getattr(_importlib.import_module(".models", __name__), name)

@@ -221,7 +221,7 @@ def test_an_entry_without_layout_needs_a_layer_that_knows():
 def test_an_unknown_tensor_asks_for_its_layout():
     found = problems({"w": np.zeros((4, 4))}, config([Rule("all", init="zeros")], {}))
     assert "w: got" in found[0]
-    assert "layout = 'OI'" in found[0]
+    assert '[names.numpy] "w" = { path = "w/kernel", layout = "OI" }' in found[0]
 
 
 def test_a_name_that_nothing_has_is_a_problem():

@@ -21,6 +21,7 @@ from .config import (
     load,
     loads,
 )
+from .mapping import NameMap, propose
 
 __all__ = [
     "Config",
@@ -28,6 +29,7 @@ __all__ = [
     "Fused",
     "Init",
     "Match",
+    "NameMap",
     "PlanError",
     "Rule",
     "Stacked",

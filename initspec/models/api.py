@@ -60,6 +60,8 @@ def plan(model: Any, config: Any, *, seed: int | None = None) -> Plan:
         >>> config = Config(rules=[Rule("all", role="kernel", init="he_normal")], names=names)
         >>> [row.path for row in plan({"fc": {"w": np.zeros((4, 3))}}, config).rows]
         ['fc/kernel']
+
+    Source: the format is in ``docs/config.md``.
     """
     resolved = resolve_config(config)
     layers: Layers = {name: layer_slots(name, each) for name, each in resolved.layers.items()}
@@ -95,6 +97,8 @@ def apply(
         >>> config["rule"] = [{"name": "all", "match": {"role": "kernel"}, "init": "identity"}]
         >>> apply(tree, config, seed=0)["w"].tolist()
         [[1.0, 0.0], [0.0, 1.0]]
+
+    Source: the stream is in ``docs/spec.md``; a tensor's name is its canonical path.
     """
     return plan(model, config, seed=seed).apply(only=only, skip=skip).model
 
@@ -110,6 +114,19 @@ def check(model: Any, config: Any, *, seed: int | None = None, bits: bool | None
     Returns:
         `Checked`: ``passed``, ``failures``; ``print`` says what is wrong with each. Knobs that the
         config names are compared, too.
+
+    Raises:
+        InitspecError: as `plan`; ``bits=True`` without a seed.
+
+    Example:
+        >>> import numpy as np
+        >>> names = {"numpy": {"b": {"path": "fc/bias", "layout": "O"}}}
+        >>> config = {"initspec": 1, "extends": "initspec:base", "names": names}
+        >>> print(check({"b": np.array([0.0, 0.5])}, config))
+        fc/bias: 1 of 2 values differ from constant 0
+        0 of 1 conform; 0 kept as they are
+
+    Source: the statistics are those of ``docs/conformance.md``.
     """
     return check_plan(plan(model, config, seed=seed), bits=bits)
 
@@ -117,8 +134,23 @@ def check(model: Any, config: Any, *, seed: int | None = None, bits: bool | None
 def lock(model: Any, config: Any, *, seed: int | None = None) -> Lock:
     """The digest of every logical tensor that a config gives a model: the same in any framework.
 
+    Args:
+        model, config, seed: as for `plan`; nothing is written.
+
     Returns:
         A `Lock`: ``dump(path)`` writes ``init.lock.toml``.
+
+    Raises:
+        InitspecError: as `plan`; there is no seed.
+
+    Example:
+        >>> import numpy as np
+        >>> names = {"numpy": {"b": {"path": "fc/bias", "layout": "O"}}}
+        >>> config = {"initspec": 1, "seed": 0, "extends": "initspec:base", "names": names}
+        >>> lock({"b": np.zeros(2)}, config).tensors[0].path
+        'fc/bias'
+
+    Source: SHA-256 of the float32 values in canonical order, ``docs/spec.md``.
     """
     return lock_plan(plan(model, config, seed=seed))
 
@@ -133,6 +165,19 @@ def verify(model: Any, config: Any, lock: Any, *, weights: bool = True) -> Check
 
     Returns:
         `Checked`, as from `check`.
+
+    Raises:
+        InitspecError: as `plan`; the file is no lock.
+
+    Example:
+        >>> import numpy as np
+        >>> names = {"numpy": {"b": {"path": "fc/bias", "layout": "O"}}}
+        >>> config = {"initspec": 1, "seed": 0, "extends": "initspec:base", "names": names}
+        >>> locked = lock({"b": np.zeros(2)}, config)
+        >>> verify({"b": np.ones(2)}, config, locked).passed
+        False
+
+    Source: as `lock`.
     """
     known = read_lock(lock) if isinstance(lock, (str, PathLike)) else lock
     return verify_plan(plan(model, config), known, weights=weights)
@@ -147,6 +192,17 @@ def diff(left: Any, right: Any, *, weights: bool = True) -> Differences:
 
     Returns:
         `Differences`: ``same``, ``found``; ``print`` lists them.
+
+    Raises:
+        InitspecError: as `plan`.
+
+    Example:
+        >>> from initspec.models import Config
+        >>> print(diff(Config(seed=1), Config(seed=2)))
+        seed: 1 became 2
+        1 differences in 4 compared
+
+    Source: definition.
     """
     if isinstance(left, Plan) and isinstance(right, Plan):
         return diff_plans(left, right, weights=weights)

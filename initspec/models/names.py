@@ -58,6 +58,7 @@ class Names:
     def __init__(self, entries: Mapping[str, Tensor]) -> None:
         self._entries = [(key, name_glob(key), each) for key, each in entries.items()]
         self._used: set[str] = set()
+        self.latest = ""  # the pattern that matched last, for messages
 
     @property
     def unused(self) -> list[str]:
@@ -76,12 +77,17 @@ class Names:
         buffer = stored.buffer and not named
         return replace(stored, parts=parts, aliases=aliases, buffer=buffer)
 
+    def _use(self, key: str) -> None:
+        self._used.add(key)
+        self.latest = key
+
     def _parts(self, stored: Stored, name: str, parts: tuple[Part, ...]) -> tuple[Part, ...]:
         """By the stored name, where an entry says what is stored; else part by part."""
         for key, glob, entry in self._entries:
             captures = glob.match(name.replace(".", "/"))
-            if captures is not None and (entry.layout is not None or not _any(glob, parts)):
-                self._used.add(key)
+            canonical = _any(glob, parts) or _stacks(glob, entry, stored)
+            if captures is not None and (entry.layout is not None or not canonical):
+                self._use(key)
                 return _named(stored, parts, entry, captures, key)
         if not parts:
             return self._unstacked(stored)
@@ -95,7 +101,7 @@ class Names:
             for key, glob, entry in self._entries:
                 captures = glob.match(path)
                 if captures is not None and entry.stack is not None and entry.layout is None:
-                    self._used.add(key)
+                    self._use(key)
                     stack = _stack(entry.stack, stored.shape)
                     slots.append(
                         _stacked(slot, stack, _partly(entry.path or path, captures), entry)
@@ -107,7 +113,7 @@ class Names:
         for key, glob, entry in self._entries:
             captures = glob.match(part.path)
             if captures is not None:
-                self._used.add(key)
+                self._use(key)
                 return _moved(part, entry, captures, key)
         return part
 
@@ -115,6 +121,12 @@ class Names:
 def _any(glob: Glob, parts: tuple[Part, ...]) -> bool:
     """Whether the pattern speaks of canonical paths, which go before stored names."""
     return any(glob.match(part.path) is not None for part in parts)
+
+
+def _stacks(glob: Glob, entry: Tensor, stored: Stored) -> bool:
+    """Whether the pattern speaks of the canonical path that one layer of a stack would have."""
+    paths = (f"{stored.path}/{slot.path}".lstrip("/") for slot in stored.slots)
+    return entry.stack is not None and any(glob.match(path) is not None for path in paths)
 
 
 def _named(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from initspec.draw import check_range
-from initspec.errors import InitspecError, InitspecValueError, did_you_mean
+from initspec.errors import InitspecError, InitspecValueError
 from initspec.fans import RULES
 from initspec.fill_plan import DTYPES
 from initspec.initializer import Initializer
@@ -17,7 +17,7 @@ from initspec.layout import Geometry
 from .config.inits import Init
 from .config.problems import NOTHING, PlanError, Problem, Problems
 from .model import Model, Stored
-from .names import Names, Ties, untied, with_kernels
+from .naming import how_to_name, name_tensors
 from .plans import PINNED, WRITE, Plan, Row
 from .rules import Decision, Rules, variables
 from .slots import Part
@@ -56,7 +56,10 @@ def _sizes(geometry: Geometry) -> dict[str, float]:
 class Planner:
     """Makes the rows of a plan, collecting every problem on the way."""
 
-    def __init__(self, config: Config, tensors: Sequence[Stored], problems: Problems) -> None:
+    def __init__(
+        self, framework: str, config: Config, tensors: Sequence[Stored], problems: Problems
+    ) -> None:
+        self.framework = framework
         self.config = config
         self.tensors = tensors
         self.problems = problems
@@ -88,7 +91,9 @@ class Planner:
         if self.config.unmatched == "error":
             owner = stored.layer or "a plain tree"
             expected = f"a known layer; {owner} stores it with shape {stored.shape}"
-            self.problem(stored.name, stored.layer, expected, _how_to_name(stored))
+            self.problem(
+                stored.name, stored.layer or NOTHING, expected, how_to_name(stored, self.framework)
+            )
 
     def _row(self, stored: Stored, part: Part) -> Row:
         if part.value is not None and not stored.loaded:
@@ -212,12 +217,6 @@ def _check_inputs(init: Initializer, part: Part) -> None:
         raise InitspecValueError("mode", init.mode, expected, advice)
 
 
-def _how_to_name(stored: Stored) -> str:
-    axes = "'OI'" if len(stored.shape) == 2 else "one letter per axis"
-    entry = f'[layers."{stored.layer}"]' if stored.layer else "[names]"
-    return f"Say how it is stored, in {entry}: layout = {axes}; see the docs on layouts."
-
-
 def make_plan(model: Model, config: Config, seed: int | None) -> Plan:
     """The plan of a model under a config without ``extends``.
 
@@ -225,57 +224,8 @@ def make_plan(model: Model, config: Config, seed: int | None) -> Plan:
         PlanError: with every problem that was found.
     """
     problems = Problems()
-    tensors = _named(model, config, problems)
-    planner = Planner(config, tensors, problems)
+    tensors = name_tensors(model, config, problems)
+    planner = Planner(model.framework, config, tensors, problems)
     rows = planner.rows()
     planner.finish()
     return Plan(model, config, config.seed if seed is None else seed, tuple(rows))
-
-
-def _named(model: Model, config: Config, problems: Problems) -> list[Stored]:
-    """The tensors under their canonical paths."""
-    found = []
-    names = Names(config.names.get(model.framework, {}))
-    for stored in with_kernels(model.tensors()):
-        try:
-            found.append(names.apply(stored))
-        except InitspecError as error:
-            path = f"names.{model.framework}: {stored.name}: {error.where}"
-            problems.add(
-                Problem(path=path, given=error.given, expected=error.expected, advice=error.advice)
-            )
-    known = [stored.name for stored in found]
-    for key in names.unused:
-        path = f"names.{model.framework}"
-        advice = did_you_mean(key, known)
-        problems.add(Problem(path=path, given=key, expected="the name of a tensor", advice=advice))
-    tied = Ties(config.tie).apply(with_kernels(found))
-    for stored in tied:
-        _check_ties(stored, problems)
-    _doubles(sorted(tied, key=_is_tied), problems)
-    return tied
-
-
-def _check_ties(stored: Stored, problems: Problems) -> None:
-    for path, target in untied(stored):
-        expected = f"a tie: it is one tensor with {target!r} in the model ({stored.name})"
-        advice = f'Add to [tie]: "{path}" = "{target}"'
-        problems.add(Problem(path=path, given=NOTHING, expected=expected, advice=advice))
-
-
-def _is_tied(stored: Stored) -> bool:
-    return any(part.tied_from for part in stored.parts)
-
-
-def _doubles(tensors: Iterable[Stored], problems: Problems) -> None:
-    """Two tensors may have one path only where a tie says so."""
-    seen: dict[str, Stored] = {}
-    for stored in tensors:
-        for part in stored.parts:
-            other = seen.setdefault(part.path, stored)
-            if other is not stored and not part.tied_from:
-                expected = f"a path of its own: {other.name} and {stored.name} have the same"
-                advice = "Rename one in [names], or tie them in [tie]."
-                problems.add(
-                    Problem(path=part.path, given=stored.name, expected=expected, advice=advice)
-                )

@@ -36,6 +36,8 @@ def load(path: str | Path) -> Config:
     Example:
         >>> load("initspec:base").source
         'initspec:base'
+
+    Source: the format is in ``docs/config.md``.
     """
     if not isinstance(path, (str, Path)):
         raise InitspecTypeError("path", path, "the path of a config")

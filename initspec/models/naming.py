@@ -1,0 +1,83 @@
+"""A model's tensors under their canonical paths; what is wrong with names and ties is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from initspec.errors import InitspecError, did_you_mean
+
+from .config.problems import NOTHING, Problem, Problems
+from .model import Model, Stored
+from .names import Names, Ties, untied, with_kernels
+
+if TYPE_CHECKING:
+    from .config import Config
+
+__all__ = ["how_to_name", "name_tensors"]
+
+
+def name_tensors(model: Model, config: Config, problems: Problems) -> list[Stored]:
+    """The tensors of a model as the config calls them: named, then tied."""
+    named = _named(with_kernels(model.tensors()), model.framework, config, problems)
+    tied = Ties(config.tie).apply(with_kernels(named))
+    for stored in tied:
+        _check_ties(stored, problems)
+    _check_doubles(tied, problems)
+    return tied
+
+
+def _named(
+    tensors: Sequence[Stored], framework: str, config: Config, problems: Problems
+) -> list[Stored]:
+    names, found = Names(config.names.get(framework, {})), []
+
+    def problem(key: str, given: object, expected: str, advice: str) -> None:
+        file, line = config.place("names", framework, key)
+        where = {"path": f"names.{framework}", "file": file, "line": line}
+        problems.add(Problem(given=given, expected=expected, advice=advice, **where))  # type: ignore[arg-type]
+
+    for stored in tensors:
+        try:
+            found.append(names.apply(stored))
+        except InitspecError as error:
+            told = f"{error.expected} ({error.where} of {names.latest!r}, for {stored.name})"
+            problem(names.latest, error.given, told, error.advice)
+    known = [*(each.name for each in tensors), *(part.path for t in tensors for part in t.parts)]
+    for key in names.unused:
+        problem(key, key, "the name of a tensor", did_you_mean(key, known))
+    return found
+
+
+def _check_ties(stored: Stored, problems: Problems) -> None:
+    for path, target in untied(stored):
+        expected = f"a tie: it is one tensor with {target!r} in the model ({stored.name})"
+        advice = f'Add to [tie]: "{path}" = "{target}"'
+        problems.add(Problem(path=path, given=NOTHING, expected=expected, advice=advice))
+
+
+def _check_doubles(tensors: Iterable[Stored], problems: Problems) -> None:
+    """Two tensors may have one path only where a tie says so."""
+    seen: dict[str, str] = {}
+    for stored in tensors:
+        for path in (part.path for part in stored.parts if not part.tied_from):
+            other = seen.setdefault(path, stored.name)
+            if other != stored.name:
+                expected = f"a path of its own: {other} and {stored.name} have the same"
+                advice = "Rename one in [names], or tie them in [tie]."
+                problems.add(
+                    Problem(path=path, given=stored.name, expected=expected, advice=advice)
+                )
+
+
+def how_to_name(stored: Stored, framework: str) -> str:
+    """The lines of a config that would tell what an unknown tensor holds."""
+    axes = "OI" if len(stored.shape) == 2 else "..."
+    own, _, attribute = stored.name.replace(".", "/").rpartition("/")
+    path = f"{own}/kernel" if own else f"{attribute}/kernel"
+    names = f'[names.{framework}] "{stored.name}" = {{ path = "{path}", layout = "{axes}" }}'
+    if stored.layer:
+        slot = f'{{ path = "kernel", layout = "{axes}" }}'
+        names = f'[layers."{stored.layer}"] {attribute} = {slot}, or {names}'
+    order = "; OI has the outputs first, IO the inputs" if axes == "OI" else ""
+    return f"Say what it holds, as in {names}{order}."
