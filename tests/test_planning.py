@@ -224,6 +224,16 @@ def test_an_unknown_tensor_asks_for_its_layout():
     assert '[names.numpy] "w" = { path = "w/kernel", layout = "OI" }' in found[0]
 
 
+def test_an_unknown_tensor_may_be_kept_and_is_told_all_the_same():
+    model = {"w": np.zeros((4, 4))}
+    kept = plan(model, config([Rule("all", init="zeros", optional=True)], {}, unmatched="keep"))
+    assert [(row.path, row.action, row.note) for row in kept.rows] == [
+        ("w", "keep", "an unknown layer")
+    ]
+    with pytest.warns(UserWarning, match="w: kept as it is; expected a known layer"):
+        plan(model, config([Rule("all", init="zeros", optional=True)], {}, unmatched="warn"))
+
+
 def test_a_name_that_nothing_has_is_a_problem():
     found = problems(tree(), config(names={**NAMES, "embb": Tensor(path="embedding", layout="VI")}))
     assert found == ["names.numpy: got 'embb'; expected the name of a tensor. Did you mean 'emb'?"]

@@ -82,18 +82,16 @@ class Planner:
             self.problem(stored.name, stored.layer, f"what can be initialised: {stored.problem}")
         elif stored.parts:
             yield from (self._row(stored, part) for part in stored.parts)
-        elif stored.buffer:
-            yield Row(path=stored.name.replace(".", "/"), stored=stored, note="a buffer")
         else:
-            self._unknown(stored)
+            if not stored.buffer:
+                self._unknown(stored)
+            note = "a buffer" if stored.buffer else "an unknown layer"
+            yield Row(path=stored.name.replace(".", "/"), stored=stored, note=note)
 
     def _unknown(self, stored: Stored) -> None:
-        if self.config.unmatched == "error":
-            owner = stored.layer or "a plain tree"
-            expected = f"a known layer; {owner} stores it with shape {stored.shape}"
-            self.problem(
-                stored.name, stored.layer or NOTHING, expected, how_to_name(stored, self.framework)
-            )
+        expected = f"a known layer; {stored.layer or 'a plain tree'} stores it: {stored.shape}"
+        advice = how_to_name(stored, self.framework)
+        self._unmatched(stored.name, stored.layer or NOTHING, expected, advice)
 
     def _row(self, stored: Stored, part: Part) -> Row:
         if part.value is not None and not stored.loaded:
@@ -102,7 +100,11 @@ class Planner:
             return _drawn(stored, part, PINNED, known, note=note)
         decision = self._rules.decide(part.path)
         if decision is None:
-            self._unmatched(stored, part)
+            expected = (
+                f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
+            )
+            advice = "Add a [[rule]], extend 'initspec:base', or set unmatched = \"keep\"."
+            self._unmatched(part.path, NOTHING, expected, advice)
             return Row(path=part.path, stored=stored, part=part, note="no rule")
         found: dict[str, Any] = {"rule": decision.rule, "second": decision.second}
         if decision.rule.init.keeps or stored.loaded:
@@ -118,13 +120,12 @@ class Planner:
         init = Initializer(distribution="constant", value=part.value or 0.0)
         return init, law(init, part.geometry)
 
-    def _unmatched(self, stored: Stored, part: Part) -> None:
-        text = f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
+    def _unmatched(self, path: str, given: object, expected: str, advice: str) -> None:
+        """An error, a warning, or nothing, as the config wants it."""
         if self.config.unmatched == "error":
-            advice = "Add a [[rule]], extend 'initspec:base', or set unmatched = \"keep\"."
-            self.problem(part.path, NOTHING, text, advice)
+            self.problem(path, given, expected, advice)
         elif self.config.unmatched == "warn":
-            warnings.warn(f"{part.path}: kept as it is; expected {text}", stacklevel=5)
+            warnings.warn(f"{path}: kept as it is; expected {expected}", stacklevel=6)
 
     def _law(self, path: str, decision: Decision) -> tuple[Initializer, Law] | None:
         """One for each path: tied tensors share it, whatever their layouts."""
