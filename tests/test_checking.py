@@ -235,3 +235,57 @@ def test_configs_differ_in_words():
     assert "rule 'embeddings'.init.std: 0.02 became 0.03" in text
     assert "rules: another order" in text
     assert diff(config(), config()).same
+
+
+# --- models of torch: knobs, and tensors that are computed ----------------------------------------
+
+
+def test_verify_tells_another_seed(model):
+    report = verify(model, config(seed=8), lock(tree(), config()), weights=False)
+    assert failed(report) == ["seed"]
+    assert "the config's seed is 8, the lock's 7" in str(report)
+
+
+@pytest.fixture
+def norms():
+    torch = pytest.importorskip("torch")
+    return torch.nn.ModuleDict(
+        {"b_0": torch.nn.LayerNorm(4), "b_1": torch.nn.LayerNorm(4, eps=1e-6)}
+    )
+
+
+def knobs(**fields):
+    names = {"torch": {"b_{i}/{rest**}": Tensor(path="blocks/{i}/{rest}")}}
+    return Config(seed=1, extends=["initspec:base"], names=names, **fields)
+
+
+def test_knobs_are_checked_and_verified_at_canonical_paths(norms):
+    given = knobs(knobs={"norm_epsilon": 1e-5})
+    done = initspec.apply(norms, given)
+    for report in (check(done, given), verify(done, given, lock(done, given))):
+        assert failed(report) == ["blocks/1"]
+        assert "norm_epsilon is 1e-06, expected 1e-05: the function differs" in str(report)
+    report = verify(done, given, lock(done, given), weights=False)
+    assert failed(report) == ["blocks/1"]
+    assert check(done, knobs()).passed
+
+
+def test_diff_tells_knobs_layer_by_layer(norms):
+    done = initspec.apply(norms, knobs())
+    other = type(norms)({name: type(norms["b_0"])(4) for name in ("b_0", "b_1")})
+    found = diff(plan(done, knobs()), plan(initspec.apply(other, knobs()), knobs()))
+    text = "blocks/1: norm_epsilon 1e-06 became 1e-05: the function differs"
+    assert [str(each) for each in found.found] == [text]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_weights_that_a_parametrization_computes_conform_but_for_rounding(dtype):
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(64, 32).to(getattr(torch, dtype))
+    layer = torch.nn.utils.parametrizations.weight_norm(layer)
+    given = Config(seed=1, extends=["initspec:torch-defaults"])
+    model = initspec.apply(torch.nn.Sequential(layer), given)
+    assert check(model, given).passed
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.mul_(1.1)
+    assert failed(check(model, given)) == ["0/kernel"]

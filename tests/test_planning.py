@@ -304,6 +304,16 @@ def test_tied_tensors_have_one_logical_shape():
     assert "the logical shape of the tensor it is tied to, (11, 8)" in found[0]
 
 
+def test_a_tie_of_paths_that_nobody_has_is_a_slip():
+    given = config(tie={"head/kernel": "tokk/embedding"})
+    found = problems(tree(), given)
+    assert found == [
+        "tie: got 'head/kernel'; expected paths of the model: it has neither that nor "
+        "'tokk/embedding'. Did you mean 'tok/embedding'?"
+    ]
+    plan(tree(), config(tie={"head/kernel": "tok/embedding"}))  # a head that this port has not
+
+
 # --- apply ---------------------------------------------------------------------------------------
 
 

@@ -170,6 +170,7 @@ def _describe(site: Site) -> Stored:
         trainable=site.trainable(),
         buffer=site.buffer,
         loaded=bool(getattr(tensor, _LOADED, False)),
+        computed=site.parametrized is not None,
         problem="" if fault is None else _sentence(fault),
     )
 

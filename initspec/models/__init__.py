@@ -22,6 +22,7 @@ from .config import (
     loads,
 )
 from .mapping import NameMap, propose
+from .slots import Slot, Split
 
 __all__ = [
     "Config",
@@ -32,6 +33,8 @@ __all__ = [
     "NameMap",
     "PlanError",
     "Rule",
+    "Slot",
+    "Split",
     "Stacked",
     "Tensor",
     "apply",

@@ -200,7 +200,7 @@ def diff(left: Any, right: Any, *, weights: bool = True) -> Differences:
         >>> from initspec.models import Config
         >>> print(diff(Config(seed=1), Config(seed=2)))
         seed: 1 became 2
-        1 differences in 4 compared
+        1 difference in 4 compared
 
     Source: definition.
     """

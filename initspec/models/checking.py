@@ -25,7 +25,7 @@ from .weights import expected, logical
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Checked", "Finding", "check_plan"]
+__all__ = ["Checked", "Finding", "check_knobs", "check_plan"]
 
 BITS, LAW, KNOB = "bits", "law", "knob"
 
@@ -102,7 +102,7 @@ def check_plan(plan: Plan, *, bits: bool | None = None) -> Checked:
 
         raise InitspecValueError("bits", bits, "False or None: the config has no seed")
     rows = [row for row in plan.rows if row.action != KEEP and row.part is not None]
-    findings = [*_tensors(plan, rows, seed), *_knobs(plan)]
+    findings = [*_tensors(plan, rows, seed), *check_knobs(plan)]
     kept = tuple(row for row in plan.rows if row.action == KEEP)
     return Checked(tuple(findings), kept)
 
@@ -131,16 +131,35 @@ def _compare(row: Row, array: NDArray[Any], key: stream.Key | None) -> Finding:
     return Finding(path=row.path, kind=BITS, passed=False, size=found.size, message=message)
 
 
+_STEPS = {"float32": 2.0**-23, "float64": 2.0**-52, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+_COMPUTED = 8  # steps that a parametrization may be off, there and back
+
+
 def _differing(row: Row, wanted: NDArray[Any], found: NDArray[Any]) -> int:
-    promise = FillPlan(row.part.geometry, row.law.content, ()).promise  # type: ignore[union-attr]
-    if promise == "bits" or row.stored.dtype not in DTYPES:
+    """How many values are not what they must be: equal, or near where only that is promised."""
+    tolerance = _tolerance(row, wanted)
+    if tolerance is None:
         bits = f"u{found.itemsize}"
         left, right = np.ascontiguousarray(wanted), np.ascontiguousarray(found)
         return int((left.view(bits) != right.view(bits)).sum())
-    near = import_module("initspec_conformance.reference").NEAR[row.stored.dtype]
-    size = max(1.0, row.initializer.gain if row.initializer else 1.0)
     gap = np.abs(stream.as_float(wanted) - stream.as_float(found))
-    return int((~(gap <= near * size)).sum())
+    return int((~(gap <= tolerance)).sum())
+
+
+def _tolerance(row: Row, wanted: NDArray[Any]) -> Any:
+    """None where every bit is promised."""
+    assert row.part is not None
+    assert row.law is not None
+    dtype = row.stored.dtype
+    if dtype not in DTYPES:
+        return None
+    slack = (
+        _COMPUTED * _STEPS[dtype] * np.abs(stream.as_float(wanted)) if row.stored.computed else 0
+    )
+    if FillPlan(row.part.geometry, row.law.content, ()).promise == "bits":
+        return slack if row.stored.computed else None
+    near = import_module("initspec_conformance.reference").NEAR[dtype]
+    return slack + near * max(1.0, row.initializer.gain if row.initializer else 1.0)
 
 
 def _explain(row: Row, part: Part, array: NDArray[Any]) -> str:
@@ -180,8 +199,9 @@ def _absolute(row: Row) -> Initializer:
     return init.replace(**std, fan_rule="true")
 
 
-def _knobs(plan: Plan) -> Iterator[Finding]:
-    for knob in plan.model.knobs():
+def check_knobs(plan: Plan) -> Iterator[Finding]:
+    """Whether the numbers that the config names are those of the model's layers."""
+    for knob in plan.knobs:
         wanted = plan.config.knobs.get(knob.name)
         if wanted is None:
             continue

@@ -52,7 +52,8 @@ class Differences:
 
     def __str__(self) -> str:
         lines = [str(each) for each in self.found]
-        return "\n".join([*lines, f"{len(self.found)} differences in {self.compared} compared"])
+        count = "1 difference" if len(lines) == 1 else f"{len(lines)} differences"
+        return "\n".join([*lines, f"{count} in {self.compared} compared"])
 
 
 # --- configs --------------------------------------------------------------------------------------
@@ -158,8 +159,7 @@ def _weights(left: NDArray[Any], right: NDArray[Any]) -> list[str]:
 def _knobs(left: Plan, right: Plan) -> Iterator[Difference]:
     """Layer by layer where the paths are the same; else the values as sets."""
     mine, theirs = (
-        {(knob.path, knob.name): knob.value for knob in plan.model.knobs()}
-        for plan in (left, right)
+        {(knob.path, knob.name): knob.value for knob in plan.knobs} for plan in (left, right)
     )
     for path, name in [key for key in mine if key in theirs]:
         one, two = mine[path, name], theirs[path, name]

@@ -19,7 +19,7 @@ from initspec import files, stream
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.fill_plan import DTYPES, FillPlan
 
-from .checking import Checked, Finding, check_plan
+from .checking import Checked, Finding, check_knobs, check_plan
 from .plans import WRITE, Plan, Row
 from .weights import drawn_digest
 
@@ -184,11 +184,20 @@ def verify_plan(plan: Plan, lock: Lock, *, weights: bool = True) -> Checked:
     fresh = {tensor.path: tensor for tensor in lock_plan(mine).tensors}
     known = {tensor.path: tensor for tensor in lock.tensors}
     config = [_same(path, known.get(path), fresh.get(path)) for path in sorted({*known, *fresh})]
+    config += _same_seed(plan, lock)
+    knobs = check_knobs(plan)
     if not weights:
-        return Checked(tuple(config), ())
+        return Checked((*config, *knobs), ())
     drawn = {row.path for row in _drawn(mine)}
     found = (each for each in check_plan(mine).findings if each.path in drawn)
-    return Checked((*(each for each in config if not each.passed), *found), ())
+    return Checked((*(each for each in config if not each.passed), *found, *knobs), ())
+
+
+def _same_seed(plan: Plan, lock: Lock) -> list[Finding]:
+    if plan.seed in (None, lock.seed):
+        return []
+    message = f"the config's seed is {plan.seed}, the lock's {lock.seed}"
+    return [Finding(path="seed", kind=DIGEST, passed=False, message=message)]
 
 
 def _same(path: str, locked: Locked | None, fresh: Locked | None) -> Finding:

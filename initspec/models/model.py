@@ -35,6 +35,8 @@ class Stored:
             class's: what a part's path is made from where only the name is known.
         layer: ``package.module.Class`` of the layer that owns it.
         trainable: whether an optimiser would move it.
+        computed: the layer computes it from other tensors, through which it is written: what is
+            read may differ by rounding.
         loaded: somebody marked it as read from a checkpoint: it is never written.
         buffer: no parameter: kept, unless its layer class is known and says what it holds.
         aliases: other names of the same tensor, each with the parts it has under that name.
@@ -50,6 +52,7 @@ class Stored:
     layer: str = ""
     trainable: bool = True
     buffer: bool = False
+    computed: bool = False
     loaded: bool = False
     aliases: tuple[tuple[str, tuple[Part, ...]], ...] = ()
     problem: str = ""

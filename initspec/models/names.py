@@ -35,6 +35,7 @@ def with_kernels(tensors: Iterable[Stored]) -> list[Stored]:
     def known(part: Part) -> Part:
         if part.kernel is not None:
             return part
+        part = replace(part, unnamed=part.unnamed or part.path)
         layer = part.path.rpartition("/")[0]
         beside = (f"{layer}/{name}".lstrip("/") for name in ("kernel", "pointwise/kernel"))
         return replace(part, kernel=next((kernels[p] for p in beside if p in kernels), None))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from initspec.errors import InitspecError, did_you_mean
 
+from .config.globs import Glob
 from .config.problems import NOTHING, Problem, Problems
 from .model import Model, Stored
 from .names import Names, Ties, untied, with_kernels
@@ -24,6 +25,7 @@ def name_tensors(model: Model, config: Config, problems: Problems) -> list[Store
     for stored in tied:
         _check_ties(stored, problems)
     _check_doubles(tied, problems)
+    _check_tie_names(config, named, problems)
     return tied
 
 
@@ -56,6 +58,19 @@ def _check_ties(stored: Stored, problems: Problems) -> None:
         problems.add(Problem(path=path, given=NOTHING, expected=expected, advice=advice))
 
 
+def _check_tie_names(config: Config, tensors: Iterable[Stored], problems: Problems) -> None:
+    """A tie may lack one side, which another framework has; one that lacks both is a slip."""
+    paths = [part.path for stored in tensors for part in stored.all_parts]
+    for key, target in config.tie.items():
+        sides = Glob.parse(key), Glob.parse(target)
+        if paths and not any(side.match(path) is not None for side in sides for path in paths):
+            file, line = config.place("tie", key)
+            advice = did_you_mean(key, paths) or did_you_mean(target, paths)
+            expected = f"paths of the model: it has neither that nor {target!r}"
+            at = {"path": "tie", "file": file, "line": line}
+            problems.add(Problem(given=key, expected=expected, advice=advice, **at))  # type: ignore[arg-type]
+
+
 def _check_doubles(tensors: Iterable[Stored], problems: Problems) -> None:
     """Two tensors may have one path only where a tie says so."""
     seen: dict[str, str] = {}
@@ -72,12 +87,17 @@ def _check_doubles(tensors: Iterable[Stored], problems: Problems) -> None:
 
 def how_to_name(stored: Stored, framework: str) -> str:
     """The lines of a config that would tell what an unknown tensor holds."""
-    axes = "OI" if len(stored.shape) == 2 else "..."
+    leaf, layout = _LIKELY.get(len(stored.shape), ("kernel", "..."))
     own, _, attribute = stored.name.replace(".", "/").rpartition("/")
-    path = f"{own}/kernel" if own else f"{attribute}/kernel"
-    names = f'[names.{framework}] "{stored.name}" = {{ path = "{path}", layout = "{axes}" }}'
+    path = f"{own or attribute}/{leaf}"
+    names = f'[names.{framework}] "{stored.name}" = {{ path = "{path}", layout = "{layout}" }}'
     if stored.layer:
-        slot = f'{{ path = "kernel", layout = "{axes}" }}'
+        slot = f'{{ path = "{leaf}", layout = "{layout}" }}'
         names = f'[layers."{stored.layer}"] {attribute} = {slot}, or {names}'
-    order = "; OI has the outputs first, IO the inputs" if axes == "OI" else ""
-    return f"Say what it holds, as in {names}{order}."
+    order = "; OI has the outputs first, IO the inputs" if layout == "OI" else ""
+    hint = _LINEN if framework == "jax" and stored.name.startswith("params/") else ""
+    return f"Say what it holds, as in {names}{order}.{hint}"
+
+
+_LIKELY = {0: ("other", ""), 1: ("bias", "O"), 2: ("kernel", "OI")}
+_LINEN = " Variables of a linen module: pass initspec_jax.Linen(module, inputs, variables=...)."

@@ -177,7 +177,8 @@ class Planner:
 
     def finish(self) -> None:
         """Rules that decide nothing, and the error that tells everything."""
-        for rule, reason in self._rules.dead():
+        broken = any(stored.problem for stored in self.tensors)  # then nobody knows what is dead
+        for rule, reason in () if broken else self._rules.dead():
             advice = f"Remove the rule, or set optional = true: {reason}"
             at = {"file": rule.source, "line": rule.line}
             self.problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from initspec import stream
@@ -14,7 +14,7 @@ from initspec.initializer import Initializer
 from initspec.law import Law
 
 from .config.globs import Glob
-from .model import Model, Piece, Stored, Write
+from .model import Knob, Model, Piece, Stored, Write
 from .slots import Part
 
 if TYPE_CHECKING:
@@ -120,6 +120,13 @@ class Plan:
         rows = tuple(_selected(self.rows, _globs("only", only), _globs("skip", skip)))
         return Applied(self.model.write(writes(rows, seed)), seed, rows)
 
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """The model's knobs, each at the canonical path of its layer."""
+        parts = (row.part for row in self.rows if row.part is not None)
+        moved = {_layer(part.unnamed): _layer(part.path) for part in parts if not part.tied_from}
+        return tuple(replace(k, path=moved.get(k.path, k.path)) for k in self.model.knobs())
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
         return {"seed": self.seed, "rows": [row.to_dict() for row in self.rows]}
@@ -128,6 +135,10 @@ class Plan:
         from .tables import plan_table  # noqa: PLC0415
 
         return plan_table(self)
+
+
+def _layer(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 def _fresh_seed() -> int:

@@ -187,9 +187,9 @@ class Part:
     """A logical tensor and where it lies in the tensor that stores it.
 
     ``region`` indexes the stored tensor; ``shape`` and ``layout`` are those of the region;
-    ``labels`` are the captures of the splits; ``kernel`` is the geometry of its layer's kernel,
-    whose fans a bias goes by; ``tied_from`` the path before a tie (the plan fills both in); the
-    other fields are the `Slot`'s.
+    ``labels`` are the captures of the splits. A plan fills in ``kernel``, the geometry of the
+    kernel in the same layer, whose fans a bias goes by, and ``unnamed`` and ``tied_from``, the
+    paths before names and ties. The other fields are the `Slot`'s.
     """
 
     path: str
@@ -205,6 +205,7 @@ class Part:
     zero_rows: tuple[int, ...] = ()
     labels: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     kernel: Geometry | None = field(default=None, compare=False)
+    unnamed: str = field(default="", compare=False)
     tied_from: str = field(default="", compare=False)
 
     @cached_property
