@@ -12,8 +12,7 @@ from hypothesis import given, settings
 
 import initspec
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
-from initspec.models.config import lines, reading
-from initspec.models.config import Config, Fused, Match, Rule, Stacked, Tensor
+from initspec.models.config import Config, Fused, Match, Rule, Stacked, Tensor, lines, reading
 from initspec.models.config.inits import Init
 from initspec.models.config.problems import At, ConfigError, PlanError, Problem, Problems
 from initspec.models.config.reading import load, loads

@@ -31,10 +31,9 @@ _SIDES = ("left", "right")
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``initspec map``."""
     add = parser.add_argument
-    text = "the model whose paths count, then the one to be mapped; or with --left, --right"
-    add("models", nargs="*", metavar=_MODEL, help=text)
+    add("left", help=f"the model whose paths count, {_MODEL}")
+    add("right", help="the model to be mapped")
     for side in _SIDES:
-        add(f"--{side}", metavar=_MODEL, help=f"the {side} model")
         add_arguments(parser, f"--{side}-arg", f"the {side} model's function")
     add("--config", metavar="FILE", help="a config with names that are known already")
     add("--output", type=Path, metavar="FILE", help="write there instead: .toml, .yaml or .json")
@@ -43,28 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Propose, print; 1 if anything is unmatched."""
-    left, right = _targets(options)
     config = None if options.config is None else load(options.config)
     if options.output is not None:
         _check_output(options.output)
-    found = propose(
-        make_model(left, options.left_arg, "left"),
-        make_model(right, options.right_arg, "right"),
-        config,
+    models = (
+        make_model(options.left, options.left_arg, "left"),
+        make_model(options.right, options.right_arg, "right"),
     )
+    found = propose(*models, config)
     _write(found, options)
     return 0 if found.complete else FINDINGS
-
-
-def _targets(options: argparse.Namespace) -> tuple[str, str]:
-    """The two models, by place or by name."""
-    named = {side: getattr(options, side) for side in _SIDES}
-    given = [*options.models, *(each for each in named.values() if each is not None)]
-    by_place = not any(named.values())
-    if len(given) != len(_SIDES) or not (by_place or all(named.values())):
-        advice = f"As in initspec map {_MODEL} {_MODEL}, or with --left and --right."
-        raise InitspecValueError("models", given, "two models", advice)
-    return (given[0], given[1]) if by_place else (named["left"], named["right"])
 
 
 def _check_output(path: Path) -> None:

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from initspec.errors import InitspecError
+from initspec.models.config import Stacked, Tensor
+from initspec.models.model import Stored
+from initspec.models.names import Names
+from initspec.models.slots import Slot
 
-from .config import Stacked, Tensor
 from .matching import Leaf
-from .model import Stored
-from .names import Names
 from .patterns import Place, Subject
-from .slots import Slot
 
 __all__ = ["Slice", "subject_of", "unstacked"]
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from initspec.errors import InitspecValueError
 from initspec.fill_plan import DTYPES
+from initspec.models.adapters import open_model
+from initspec.models.api import resolve_config
+from initspec.models.config import Config, Tensor
+from initspec.models.config.writing import dumps
+from initspec.models.model import Model, Stored
+from initspec.models.names import Names, layer_slots
+from initspec.models.slots import Part
 
-from .adapters import open_model
-from .api import resolve_config
-from .config import Config, Tensor
-from .config.writing import dumps
 from .matching import Leaf, Matching, match
-from .model import Model, Stored
-from .names import Names, layer_slots
 from .patterns import Place, Renames, Subject, places
-from .slots import Part
 from .stacks import Slice, subject_of, unstacked
 
 if TYPE_CHECKING:
-    from .model import Layers
+    from initspec.models.model import Layers
 
 __all__ = ["NameMap", "propose"]
 

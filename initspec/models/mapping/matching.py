@@ -191,8 +191,13 @@ def _name(path: Iterable[str], position: int) -> _Name:
 
 
 def _similarity(left: _Name, right: _Name) -> float:
-    """From 0 to 2: words from 0 to 1, and 1 for the same place in series of one length."""
-    same = left.rank is not None and left.rank == right.rank
+    """From 0 to 2: words from 0 to 1, and 1 for the same place in series of one length.
+
+    Equal names are worth 2, too, but not those of series: 0, 2, 4 may be 0, 1, 2.
+    """
+    same = left.rank == right.rank
+    if left.rank is None and right.rank is None:
+        same = (left.stems, left.numbers) == (right.stems, right.numbers)
     return same + _words_alike(left.stems, right.stems)
 
 
@@ -245,7 +250,7 @@ def _assign(lefts: list[_Name], rights: list[_Name]) -> tuple[_Chosen, list[_Cho
     by_order = [(i, i) for i in range(len(lefts))]
     if total(by_name) <= total(by_order) + _MARGIN:
         by_name = by_order
-    return by_name, _doubts(by_name, scores, lefts, rights)
+    return by_name, _doubts(by_name, scores)
 
 
 def _by_name(scores: list[list[float]]) -> _Chosen:
@@ -265,24 +270,16 @@ def _by_name(scores: list[list[float]]) -> _Chosen:
     return sorted(chosen)
 
 
-def _doubts(
-    chosen: _Chosen, scores: list[list[float]], lefts: list[_Name], rights: list[_Name]
-) -> list[_Chosen]:
+def _doubts(chosen: _Chosen, scores: list[list[float]]) -> list[_Chosen]:
     """Groups in which two may change places, and the names are no less alike."""
     groups: dict[int, _Chosen] = {}
     for place, (i, j) in enumerate(chosen):
         group = [(i, j)]
         for a, b in chosen[:place]:
             gain = scores[i][j] + scores[a][b] - scores[i][b] - scores[a][j]
-            numbered = _follows(lefts[a], lefts[i]) and _follows(rights[b], rights[j])
-            if gain <= _MARGIN and not numbered and groups[a] is not group:
+            if gain <= _MARGIN and groups[a] is not group:
                 group += groups[a]
                 groups.update({left: group for left, _ in groups[a]})
         groups.update({left: group for left, _ in group})
     unique = {id(group): sorted(group) for group in groups.values() if len(group) > 1}
     return list(unique.values())
-
-
-def _follows(first: _Name, second: _Name) -> bool:
-    """Whether two names differ in their numbers alone, and count up."""
-    return first.stems == second.stems and first.numbers < second.numbers

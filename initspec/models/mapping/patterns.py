@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from initspec.errors import InitspecError
-
-from .config import Stacked, Tensor
-from .config.globs import Glob
-from .config.values import name_glob
-from .model import Stored
-from .names import Names
-from .slots import Part
+from initspec.models.config import Stacked, Tensor
+from initspec.models.config.globs import Glob
+from initspec.models.config.values import name_glob
+from initspec.models.model import Stored
+from initspec.models.names import Names
+from initspec.models.slots import Part
 
 __all__ = ["Place", "Renames", "Subject", "places"]
 
