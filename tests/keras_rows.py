@@ -8,6 +8,7 @@ from keras_checks import host
 import initspec
 from initspec import stream
 from initspec.models.model import Piece, Write
+from initspec.models.slots import Slot, spatial
 from initspec_keras.model import open_model
 
 torch = pytest.importorskip("torch")
@@ -41,10 +42,11 @@ def floating(stored):
     return "float" in stored.dtype
 
 
-def filled(model, law=LAW):
+def filled(model, law=LAW, given=None):
     """The model with every logical tensor drawn under its path."""
-    opened = open_model(model, {})
-    opened.write([write_of(each, law) for each in opened.tensors() if floating(each)])
+    opened = open_model(model, given or {})
+    known = (each for each in opened.tensors() if floating(each) and each.parts)
+    opened.write([write_of(each, law) for each in known])
     return opened
 
 
@@ -83,7 +85,7 @@ def conv(x, rank, kernel, bias, **options):
 
 def conv_row(rank, groups=1, channels=4):
     sizes = (3, 2, 4)[:rank]
-    letters = "DHW"[-rank:]
+    letters = spatial(rank)
     return (
         lambda: getattr(layers, f"Conv{rank}D")(6, sizes, groups=groups),
         (2, *(7, 6, 5)[:rank], channels),
@@ -102,7 +104,7 @@ def transposed_row(rank, stride):
     run = getattr(functional, f"conv_transpose{rank}d")
 
     def expected(x):
-        kernel = weight("kernel", "IO" + "DHW"[-rank:], 4, 6, *sizes, stride=stride)
+        kernel = weight("kernel", "IO" + spatial(rank), 4, 6, *sizes, stride=stride)
         return channels_last(
             run(channels_first(x), kernel, weight("bias", "O", 6), stride=(stride,) * rank)
         )
@@ -115,7 +117,7 @@ def depthwise_row(rank):
     sizes = (3, 2)[:rank]
 
     def expected(x):
-        kernel = weight("kernel", "OI" + "HW"[-rank:], 8, 1, *sizes, groups=4)
+        kernel = weight("kernel", "OI" + spatial(rank), 8, 1, *sizes, groups=4)
         return conv(x, rank, kernel, weight("bias", "O", 8), groups=4)
 
     make = getattr(layers, f"DepthwiseConv{rank}D")
@@ -126,8 +128,8 @@ def separable_row(rank):
     sizes = (3, 2)[:rank]
 
     def expected(x):
-        deep = weight("depthwise/kernel", "OI" + "HW"[-rank:], 8, 1, *sizes, groups=4)
-        point = weight("pointwise/kernel", "OI" + "HW"[-rank:], 5, 8, *(1,) * rank)
+        deep = weight("depthwise/kernel", "OI" + spatial(rank), 8, 1, *sizes, groups=4)
+        point = weight("pointwise/kernel", "OI" + spatial(rank), 5, 8, *(1,) * rank)
         between = conv(x, rank, deep, None, groups=4)
         return conv(between, rank, point, weight("bias", "O", 5))
 
@@ -294,6 +296,15 @@ def rms_norm(x):
     return functional.rms_norm(torch.from_numpy(x), x.shape[-1:], scale, eps=1e-6).numpy()
 
 
+ADAPTED = {
+    "keras.layers.Normalization": {
+        name: (Slot(path=name, role="statistic", layout=layout, kind="norm"),)
+        for name, layout in (("mean", "O"), ("variance", "O"), ("count", ""))
+    }
+}
+"""What a config may say of statistics of the data, which are kept else."""
+
+
 def normalization(x):
     mean, variance = (weight(name, "O", x.shape[-1]).numpy() for name in ("mean", "variance"))
     return (x - mean) / np.sqrt(variance)
@@ -389,7 +400,6 @@ ROWS = {
     "layer norm": (lambda: layers.LayerNormalization(axis=(1, 2)), (2, 5, 4), layer_norm),
     "group norm": (lambda: layers.GroupNormalization(2), (2, 5, 4), group_norm),
     "rms norm": (layers.RMSNormalization, (2, 5), rms_norm),
-    "normalization": (layers.Normalization, (2, 5), normalization),
     "unit norm": (
         layers.UnitNormalization,
         (2, 5),

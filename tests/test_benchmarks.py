@@ -190,6 +190,8 @@ def test_the_targets_are_those_that_were_agreed():
         ("Compilers", "JAX `he_normal`, jitted", 1),
         ("Compile time", "JAX `he_normal`, jitted", 1.5),
         ("Orthogonal", "torch `orthogonal_`", 1),
+        ("Whole models", "transformers `_init_weights`", 4),
+        ("Memory", "", 16),
         ("Memory", "", 8),
     }
 

@@ -180,12 +180,15 @@ def test_a_shape_that_drifted_is_told():
     assert "fc/kernel: has the logical shape (1, 130, 96), (1, 128, 96) in the lock" in str(report)
 
 
+ENTRY = '[[tensor]]\npath = "a"\nshape = [1]\nrule = ""\ninit = {}\nstd = 0\nsha256 = ""\n'
 BAD_LOCKS = {
     "nothing": "",
     "no toml": "lock = = 1",
     "another format": 'lock = 2\nstream = "v1"\nseed = 1',
     "a negative seed": 'lock = 1\nstream = "v1"\nseed = -1',
     "a tensor without digest": 'lock = 1\nstream = "v1"\nseed = 1\n[[tensor]]\npath = "a"',
+    "another stream": 'lock = 1\nstream = "v9"\nseed = 1',
+    "a path twice": 'lock = 1\nstream = "v1"\nseed = 1\n' + 2 * ENTRY,
     "a list": 'lock = 1\nstream = "v1"\nseed = 1\ntensor = 3',
 }
 
@@ -289,3 +292,94 @@ def test_weights_that_a_parametrization_computes_conform_but_for_rounding(dtype)
     with torch.no_grad():
         layer.parametrizations.weight.original0.mul_(1.1)
     assert failed(check(model, given)) == ["0/kernel"]
+
+
+# --- large tensors, padding, matrices of small gain -----------------------------------------------
+
+
+def only(layout, shape, init, role="kernel", dtype=np.float32, tie=None):
+    """A tree of one tensor, and its config."""
+    names = {"w": Tensor(path=f"w/{role}", role=role, layout=layout)}
+    given = config([Rule("all", init=init)], names)
+    return initspec.apply({"w": np.zeros(shape, dtype)}, given), given
+
+
+INITS = {
+    "normal": {"type": "normal", "std": 0.02},
+    "he_normal": "he_normal",
+    "uncompensated": {"type": "truncated_normal", "mode": "fan_in", "cut": 2},
+    "glorot_uniform": "glorot_uniform",
+}
+
+
+@pytest.mark.parametrize("name", INITS)
+@pytest.mark.parametrize(("layout", "shape"), [("OI", (3000, 2500)), ("IO", (2500, 3000))])
+def test_large_tensors_are_looked_at_in_blocks(name, layout, shape):
+    model, given = only(layout, shape, INITS[name])
+    (finding,) = check(model, given, bits=False).findings
+    assert finding.passed, finding.message
+    assert 2**21 <= finding.size < 3000 * 2500
+    model["w"] *= np.float32(1.02)
+    assert not check(model, given, bits=False).passed
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.01])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_matrices_of_any_gain_are_compared_with_its_precision(gain, dtype):
+    model, given = only("OI", (32, 64), {"type": "orthogonal", "gain": gain}, dtype=dtype)
+    assert check(model, given).passed
+    for wrong in (np.zeros_like(model["w"]), -model["w"], model["w"] * dtype(1.01)):
+        assert not check({"w": wrong}, given).passed
+
+
+def padded(order):
+    """A torch model whose embedding has a padding index, and is the head's weight."""
+    torch = pytest.importorskip("torch")
+    modules = {
+        "tok": torch.nn.Embedding(50, 40, padding_idx=3),
+        "head": torch.nn.Linear(40, 50, bias=False),
+    }
+    model = torch.nn.ModuleDict({name: modules[name] for name in order})
+    model["head"].weight = model["tok"].weight
+    return model
+
+
+def test_a_padding_row_is_zero_whichever_side_of_a_tie_comes_first():
+    rules = [Rule("all", init={"type": "normal", "std": 0.02})]
+    given = Config(seed=1, rules=rules, tie={"head/kernel": "tok/embedding"})
+    models = [padded(order) for order in (["tok", "head"], ["head", "tok"])]
+    texts = {lock(model, given).dumps() for model in models}
+    assert len(texts) == 1
+    for model in models:
+        initspec.apply(model, given)
+        weight = model["tok"].weight
+        assert not weight[3].any()
+        assert weight[2].any()
+        assert check(model, given, bits=False).passed
+        weight.data[3] = 1
+        assert failed(check(model, given, bits=False)) == ["tok/embedding"]
+        assert failed(check(model, given)) == ["tok/embedding"]
+
+
+def test_a_padding_row_is_every_tied_tensor_s_in_any_layout():
+    torch = pytest.importorskip("torch")
+    names = {"torch": {"w": Tensor(path="head/kernel", layout="IO")}}
+    rules = [Rule("all", init={"type": "normal", "std": 0.02})]
+    given = Config(seed=1, rules=rules, names=names, tie={"head/kernel": "tok/embedding"})
+    model = torch.nn.Module()
+    model.tok = torch.nn.Embedding(50, 40, padding_idx=3)
+    model.w = torch.nn.Parameter(torch.ones(40, 50))
+    initspec.apply(model, given)
+    assert torch.equal(model.w.T, model.tok.weight)
+    assert not model.w[:, 3].any()
+
+
+def test_verify_looks_at_what_layers_pin():
+    torch = pytest.importorskip("torch")
+    given = Config(seed=1, extends=["initspec:torch-defaults"])
+    model = initspec.apply(torch.nn.LSTM(4, 4), given)
+    locked = lock(model, given)
+    assert verify(model, given, locked).passed
+    model.bias_hh_l0.data += 5
+    gates = {f"{gate}/recurrent_bias" for gate in "ifgo"}
+    assert set(failed(verify(model, given, locked))) == gates

@@ -292,44 +292,6 @@ def test_a_norm(name):
     assert [(k.path, k.name, k.value) for k in model.knobs()] == [("norm", "norm_epsilon", 1e-5)]
 
 
-def batch_norm(x, is_training):
-    return hk.BatchNorm(True, True, 0.9, name="norm")(x, is_training)
-
-
-def test_a_batch_norm_with_its_statistics():
-    x, function = data(4, 3, 2), hk.transform_with_state(batch_norm)
-    model = haiku_model(Haiku(function, x, is_training=True), {})
-    params, state = drawn(model)
-    mean, variance = (
-        tensor(state[f"norm/~/{name}_ema"]["average"][0, 0]) for name in ("mean", "var")
-    )
-    y, _ = function.apply(params, state, None, x, is_training=False)
-    scale, offset = tensor(vector("norm/scale", 2)), tensor(vector("norm/offset", 2))
-    expected = torch.nn.functional.batch_norm(first(x), mean, variance, scale, offset, eps=1e-5)
-    close(y, last(expected), 1e-4)
-    written = {path: p for path, p in parts(model).items() if p.role == "statistic"}
-    assert sorted(written) == ["norm/mean", "norm/variance"]
-    assert all(p.geometry.counts == (1, 2, 1) for p in parts(model).values())
-    assert stored(model)["norm/~/mean_ema/hidden"].buffer
-    knobs = {knob.name: knob.value for knob in model.knobs()}
-    assert knobs == {"norm_epsilon": 1e-5, "batch_norm_momentum": pytest.approx(0.1)}
-    _, ruled = drawn(model, buffers=True)
-    close(ruled["norm/~/mean_ema"]["average"].reshape(2), vector("norm/mean", 2))
-
-
-def test_what_nothing_writes_is_kept_or_made_by_init():
-    x, function = data(4, 3, 2), hk.transform_with_state(batch_norm)
-    params, state = function.init(None, x, True)
-    old = state["norm/~/mean_ema"]["average"] + 3.0
-    state["norm/~/mean_ema"]["average"] = old
-    model = haiku_model(Haiku(function, x, True, state=state), {})
-    new, kept = model.write([write_for(stored(model)["norm/scale"])])
-    close(new["norm"]["scale"].reshape(2), vector("norm/scale", 2))
-    close(new["norm"]["offset"], params["norm"]["offset"])  # from init
-    close(kept["norm/~/mean_ema"]["average"], old)
-    assert kept["norm/~/mean_ema"]["counter"].dtype == jnp.int32
-
-
 def test_given_parameters_keep_their_values():
     x, function = data(4, 3), hk.transform(of(hk.Linear, 2, name="fc"))
     params = {"fc": {"w": jnp.full((3, 2), 7.0), "b": jnp.full(2, 8.0)}}
@@ -476,8 +438,17 @@ def test_a_subclass_is_what_it_extends_and_the_users_slots_go_first():
     plain = haiku_model(Haiku(function, data(2, 4)), {})
     assert parts(plain)["fc/kernel"].geometry.counts == (1, 3, 4)
     slot = Slot(path="mine", role="kernel", layout="IO")
-    user = {"haiku._src.basic.Linear": {"w": (slot,)}}
-    assert [*parts(haiku_model(Haiku(function, data(2, 4)), user))] == ["fc/bias", "fc/mine"]
+    for name in ("haiku._src.basic.Linear", "haiku.Linear"):
+        user = haiku_model(Haiku(function, data(2, 4)), {name: {"w": (slot,)}})
+        assert [*parts(user)] == ["fc/bias", "fc/mine"]
+
+
+def test_a_public_name_may_lie_in_a_package_of_the_package():
+    function = hk.transform(of(hk.nets.MLP, [2], name="mlp"))
+    slot = Slot(path="mine", role="kernel", layout="IO")
+    for name, path in (("haiku.nets.MLP", "mlp/mine"), ("haiku.MLP", "mlp/linear_0/kernel")):
+        model = haiku_model(Haiku(function, data(2, 4)), {name: {"linear_0/w": (slot,)}})
+        assert path in parts(model)
 
 
 def test_inputs_may_be_abstract_and_of_any_kind():

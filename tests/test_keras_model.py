@@ -15,11 +15,26 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras_checks import quiet
-from keras_rows import LAW, ROWS, SEED, data, filled, floating, piece, same, without_draws, write_of
+from keras_checks import host, quiet
+from keras_rows import (
+    ADAPTED,
+    LAW,
+    ROWS,
+    SEED,
+    data,
+    filled,
+    normalization,
+    parts,
+    piece,
+    same,
+    without_draws,
+    write_of,
+)
 
 import initspec
+import initspec_keras.model
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
+from initspec.models import Config, apply
 from initspec.models.model import Piece, Write
 from initspec_keras.model import open_model
 
@@ -71,11 +86,18 @@ def test_forward(row):
     layer, x = make(), data(*shape)
     layer.build(shape)
     opened = filled(layer)
-    assert all(each.parts for each in opened.tensors() if floating(each))
+    assert all(each.parts for each in opened.tensors() if not each.buffer)
     pins = {p.path for each in opened.tensors() for p in each.parts if p.value == 0.0}
     if pins:  # the second of two biases that add
         unpin(opened, pins)
     same(layer(x), expected(x))
+
+
+def test_statistics_of_the_data_that_a_config_knows():
+    layer, x = layers.Normalization(), data(2, 5)
+    layer.build(x.shape)
+    filled(layer, given=ADAPTED)
+    same(layer(x), normalization(x))
 
 
 def unpin(opened, pins):
@@ -127,11 +149,16 @@ def test_only_a_part_is_written():
     assert set(map(tuple, changed)) == {(row, column) for row in (0, 1) for column in (3, 4, 5)}
 
 
-def test_numbers_go_into_integers():
+def counting():
+    """A model with a count, as a config knows it, and the count."""
     layer = layers.Normalization()
     layer.build((None, 5))
-    opened = open_model(layer, {})
-    count = next(each for each in opened.tensors() if each.path == "count")
+    opened = open_model(layer, ADAPTED)
+    return opened, next(each for each in opened.tensors() if each.path == "count")
+
+
+def test_numbers_go_into_integers():
+    opened, count = counting()
     opened.write([Write(count, (Piece(count.parts[0], None, 7),))])
     assert opened.read(count.name) == 7
     assert opened.read(count.name).dtype == count.dtype
@@ -205,6 +232,64 @@ def test_memory_is_that_of_one_tensor():
     assert peak < 1.2 * 4 * math.prod(stored.shape)
 
 
+# --- what a layer starts with --------------------------------------------------------------------
+
+
+BASE = Config(
+    seed=1,
+    extends=["initspec:base"],
+    rules=[{"name": "kernels", "match": {"role": "kernel"}, "init": "he_normal", "optional": True}],
+)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (layers.Normalization, (2, 5)),
+        (lambda: layers.STFTSpectrogram(frame_length=4, frame_step=2), (2, 16, 1)),
+    ],
+)
+def test_data_and_fixed_numbers_are_kept(make, shape):
+    layer = make()
+    layer.build(shape)
+    found = open_model(layer, {}).tensors()
+    assert found
+    assert all(each.buffer and not each.parts for each in found)
+    before = [np.array(each) for each in layer.get_weights()]
+    apply(layer, BASE)
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_statistics_of_renorm_begin_as_in_keras():
+    layer = layers.BatchNormalization(renorm=True)
+    layer.build((None, 4))
+    statistics = {path for path, part in parts(layer).items() if part.role == "statistic"}
+    assert statistics == {"mean", "variance", "stddev", "renorm_mean", "renorm_stddev"}
+    before = {each.name: host(each.value).copy() for each in layer.weights}
+    filled(layer)
+    apply(layer, BASE)
+    for each in layer.weights:
+        np.testing.assert_array_equal(host(each.value), before[each.name], each.name)
+
+
+@pytest.mark.parametrize("inner", [layers.Dense, lambda n: layers.Conv2D(n, 3)])
+def test_training_with_a_spectral_norm_after_apply(inner, monkeypatch):
+    monkeypatch.undo()  # the vector begins as Keras draws it
+    keras.utils.set_random_seed(1)
+    layer = layers.SpectralNormalization(inner(3), power_iterations=30)
+    x = data(2, 5, 5, 4)
+    layer.build(x.shape)
+    start = host(layer.vector_u.value).copy()
+    apply(layer, BASE)
+    np.testing.assert_array_equal(host(layer.vector_u.value), start)
+    drawn = host(layer.kernel.value).reshape(-1, 3).copy()
+    for _ in range(2):
+        assert np.isfinite(host(layer(x, training=True))).all()
+    kernel = host(layer.kernel.value).reshape(-1, 3)
+    np.testing.assert_allclose(kernel * np.linalg.norm(drawn, 2), drawn, rtol=1e-3, atol=1e-4)
+
+
 # --- what cannot be written leaves the model as it was ------------------------------------------
 
 
@@ -242,10 +327,16 @@ def too_large(stored):
     return write_of(stored, initspec.constant(1e39))
 
 
+def no_such_row(stored):
+    part = replace(stored.parts[0], zero_rows=(4,))
+    return Write(stored, (replace(piece(part), part=part),))
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
-        wrong_name, wrong_shape, wrong_dtype, wrong_plan, wrong_region, a_number, nothing, too_large
+        wrong_name, wrong_shape, wrong_dtype, wrong_plan, wrong_region, a_number, nothing,
+        too_large, no_such_row,
     ],
 )  # fmt: skip
 def test_all_is_checked_before_anything_is_written(spoil):
@@ -261,12 +352,79 @@ def test_all_is_checked_before_anything_is_written(spoil):
 
 
 def test_integers_take_no_plan():
-    layer = layers.Normalization()
-    layer.build((None, 5))
-    opened = open_model(layer, {})
-    count = next(each for each in opened.tensors() if each.path == "count")
+    opened, count = counting()
     with pytest.raises(InitspecTypeError, match="float32"):
         opened.write([write_of(count, initspec.ones)])
+
+
+@pytest.mark.parametrize("value", [1e30, 2**70, 0.5, math.nan])
+def test_numbers_that_do_not_fit(value):
+    opened, count = counting()
+    mean = opened.tensors()[0]
+    before = opened.read(mean.name).copy()
+    with pytest.raises(InitspecValueError, match="can hold"):
+        opened.write([write_of(mean), Write(count, (Piece(count.parts[0], None, value),))])
+    np.testing.assert_array_equal(opened.read(mean.name), before)
+
+
+def with_parts(opened):
+    return [each for each in opened.tensors() if each.parts]
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_comes_between_is_told_and_the_same_call_completes_the_model(monkeypatch, error):
+    layer = layers.GRU(3)
+    layer.build((None, 5, 4))
+    opened = open_model(layer, {})
+    *others, bias = with_parts(opened)
+    writes = [*map(write_of, others), write_of(bias, only="r/")]
+    assert writes[-1].keeps
+
+    def break_off(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(initspec_keras.model, "_check_local", break_off)  # where old values are read
+        patch.setattr(type(opened), "_check", lambda *_: None)
+        with pytest.raises(error) as caught:
+            opened.write(writes)
+    (note,) = caught.value.__notes__
+    assert f"{len(others)} of {len(writes)} variables are written, up to {bias.name!r}" in note
+    opened.write(writes)
+    again = layers.GRU(3)
+    again.build((None, 5, 4))
+    fresh = open_model(again, {})
+    fresh.write([replace(w, stored=s) for w, s in zip(writes, with_parts(fresh), strict=True)])
+    for one, other in zip(with_parts(opened), with_parts(fresh), strict=True):
+        np.testing.assert_array_equal(opened.read(one.name), fresh.read(other.name))
+
+
+@pytest.mark.skipif(ACTIVE != "torch", reason="torch alone has tensors without memory")
+def test_tensors_without_memory_are_planned_but_not_written():
+    with keras.device("meta"):
+        layer = layers.Dense(3)
+        layer.build((None, 4))
+    opened = open_model(layer, {})
+    assert all(each.parts and not each.problem for each in opened.tensors())
+    with pytest.raises(InitspecValueError, match="meta"):
+        filled(layer)
+    with pytest.raises(InitspecValueError, match="meta"):
+        opened.read(opened.tensors()[0].name)
+
+
+@pytest.mark.skipif(ACTIVE != "jax", reason="JAX alone has arrays that were given away")
+def test_a_deleted_array_is_written_as_a_whole_or_not_at_all():
+    layer = layers.GRU(3)
+    layer.build((None, 5, 4))
+    opened = open_model(layer, {})
+    kernel, _, bias = with_parts(opened)
+    before = opened.read(kernel.name).copy()
+    layer.cell.bias.value.delete()
+    with pytest.raises(InitspecValueError, match="deleted"):
+        opened.write([write_of(kernel), write_of(bias, only="r/")])
+    np.testing.assert_array_equal(opened.read(kernel.name), before)
+    opened.write([write_of(bias)])
+    assert opened.read(bias.name).any()
 
 
 def test_reading_a_name_that_is_not_there():

@@ -31,6 +31,18 @@ TOML = {
         f"initspec = 1\nseed = {'9' * 5000}",
         [(1, "Exceeds the limit")],
     ),
+    "a capture that is called as a size": (
+        'initspec = 1\n[[rule]]\nname = "a"\nmatch = { path = "h/{fan_in}/{L}/w" }\ninit = "zeros"',
+        [
+            (4, "rule[0].match.path: got '{fan_in}'; expected a capture whose name formulas have"),
+            (4, "rule[0].match.path: got '{L}'"),
+        ],
+    ),
+    "a capture that is called as a variable": (
+        'initspec = 1\n[vars]\nx = 1\n[[rule]]\nname = "a"\nmatch = { path = "h/{x}/w" }\n'
+        'init = "zeros"',
+        [(6, "rule[0].match.path: got '{x}'")],
+    ),
     # --- the top ---
     "no version": ("seed = 1\n", [(1, "initspec: got nothing; expected 1")]),
     "a newer version": ("\n\ninitspec = 2\n", [(3, "initspec: got 2; expected 1")]),

@@ -14,6 +14,7 @@ pytest.importorskip("flax")
 import jax.numpy as jnp  # noqa: E402
 from flax import nnx  # noqa: E402
 
+import initspec_jax.nnx  # noqa: E402
 from initspec_jax.nnx import nnx_model  # noqa: E402
 
 
@@ -106,6 +107,84 @@ def test_nnx_subclasses_and_layers_of_the_user():
     slot = Slot(path="scale", role="scale", layout="O", kind="norm")
     name = f"{Gain.__module__}.{Gain.__qualname__}"
     assert "gain/scale" in parts(nnx_model(module, {name: {"gain": (slot,)}}))
+
+
+def replaced(module):
+    module.layers[1].kernel = nnx.Param(jnp.zeros((3, 3)))
+
+
+def removed(module):
+    module.layers[1].bias = None
+
+
+def untied(module):
+    module.layers[0].kernel = nnx.Param(jnp.zeros((3, 3)))
+
+
+def swapped(module):
+    module.layers[1] = nnx.Linear(3, 3, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("change", [replaced, removed, untied, swapped])
+def test_a_module_that_has_changed_since_is_not_written(change):
+    rngs = nnx.Rngs(0)
+    module = nnx.Dict(layers=nnx.List([nnx.Linear(3, 3, rngs=rngs) for _ in range(2)]))
+    module.again = nnx.Linear(3, 3, rngs=rngs)
+    module.again.kernel = module.layers[0].kernel
+    model = nnx_model(module, {})
+    wanted = writes(model)
+    change(module)
+    before = nnx.to_flat_state(nnx.state(module))
+    with pytest.raises(InitspecValueError, match=r"(?s)the variable there when.*the model again"):
+        model.write(wanted)
+    for (_, old), (_, new) in zip(before, nnx.to_flat_state(nnx.state(module)), strict=True):
+        assert old.get_value() is new.get_value()
+
+
+def test_what_fails_halfway_is_undone():
+    module = nnx.List([nnx.Linear(3, 4, rngs=nnx.Rngs(0)) for _ in range(2)])
+    model = nnx_model(module, {})
+    wanted = writes(model)
+    before = [model.read(each.name).copy() for each in model.tensors()]
+
+    def refuse(variable, value):
+        raise RuntimeError("no")
+
+    module[1].kernel.set_metadata(on_set_value=(refuse,))
+    with pytest.raises(RuntimeError, match="no"):
+        model.write(wanted)
+    for each, old in zip(model.tensors(), before, strict=True):
+        np.testing.assert_array_equal(model.read(each.name), old)
+
+
+def test_leaves_are_made_before_any_is_set(monkeypatch):
+    module = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    model = nnx_model(module, {})
+    before = module.kernel[...], module.bias[...]
+    make, made = initspec_jax.nnx.make_leaf, []
+
+    def once(write, old):
+        made.append((module.kernel[...], module.bias[...]))
+        if len(made) == 2:
+            raise MemoryError
+        return make(write, old)
+
+    monkeypatch.setattr(initspec_jax.nnx, "make_leaf", once)
+    with pytest.raises(MemoryError):
+        model.write(writes(model))
+    for now in (*made, (module.kernel[...], module.bias[...])):
+        assert all(new is old for new, old in zip(now, before, strict=True))
+    assert len(made) == 2
+
+
+def test_a_lora_adds_nothing_at_first():
+    module = nnx.LoRA(3, 2, 4, rngs=nnx.Rngs(0))
+    found = parts(nnx_model(module, {}))
+    assert {path: part.value for path, part in found.items()} == {
+        "lora_a/kernel": None,
+        "lora_b/kernel": 0.0,
+    }
+    np.testing.assert_array_equal(filled(nnx_model(module, {}))(jnp.ones((1, 3))), np.zeros((1, 4)))
 
 
 def test_nothing_is_written_if_anything_is_wrong():

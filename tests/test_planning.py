@@ -370,6 +370,77 @@ def test_what_is_no_config_and_what_is_no_model():
         plan(tree(), config(), seed=-1)
 
 
+INTEGERS = {
+    ("int8", 300.0): False,
+    ("int8", -128.0): True,
+    ("uint8", -1.0): False,
+    ("bool", 1.0): True,
+    ("bool", 3.0): False,
+    ("int64", 0.5): False,
+    ("complex64", 1.0): False,
+}
+
+
+@pytest.mark.parametrize(("dtype", "value"), INTEGERS)
+def test_integers_take_whole_constants_in_their_range_or_nothing(dtype, value):
+    names = {"w": Tensor(path="w/other", layout="O"), "a": Tensor(path="a/other", layout="O")}
+    given = config([Rule("all", init={"type": "constant", "value": value})], names)
+    model = {"a": np.zeros(2, np.float32), "w": np.zeros(2, dtype)}
+    if INTEGERS[dtype, value]:
+        assert initspec.apply(model, given)["w"].tolist() == [value] * 2
+    else:
+        assert (
+            f"w/other: got '{dtype}'; expected a tensor that can hold" in problems(model, given)[0]
+        )
+
+
+def test_variables_win_over_counts_where_a_model_holds_a_part_of_the_blocks():
+    found = rows(tree(), config(vars={"L": 50.0}))
+    assert found["blocks/1/attn/out/kernel"].law.std == 0.02 / 10
+
+
+def test_what_cannot_be_initialised_may_be_kept():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Sequential(torch.nn.LazyLinear(3), torch.nn.Linear(2, 3))
+    rest = Rule("rest", path="1/**", init="zeros")
+    with pytest.raises(PlanError, match="what can be initialised: it is"):
+        plan(model, Config(rules=[rest]))
+    kept = rows(model, Config(rules=[rest], unmatched="keep"))
+    assert {path for path, row in kept.items() if row.action == "keep"} == {"0/weight", "0/bias"}
+    assert "Run one batch" in kept["0/weight"].note
+
+
+def test_a_layer_that_is_described_has_what_is_said_of_it():
+    torch = pytest.importorskip("torch")
+    wrong = {"torch.nn.modules.linear.Linear": {"wieght": {"path": "kernel", "layout": "IO"}}}
+    given = Config(rules=[Rule("all", init="zeros")], layers=wrong)
+    found = problems(torch.nn.Linear(2, 3), given)
+    assert "expected a tensor of that layer: bias, weight. Did you mean 'weight'?" in found[0]
+    public = {"torch.nn.Linear": {"weight": {"path": "kernel", "layout": "IO"}}}
+    row = plan(torch.nn.Linear(2, 3), Config(rules=given.rules, layers=public)).rows[0]
+    assert row.part.layout.pattern == "IO"
+
+
+def test_a_fused_tensor_is_not_tied_to_a_whole_one():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.ModuleDict({"a": torch.nn.MultiheadAttention(4, 1)})
+    model["l"] = torch.nn.Linear(4, 12, bias=False)
+    model["l"].weight = model["a"].in_proj_weight
+    given = Config(rules=[Rule("all", init="zeros")], tie={"l/kernel": "a/query/kernel"})
+    assert "one tensor with the same parts under each name" in problems(model, given)[0]
+
+
+def test_a_rule_that_keeps_goes_before_what_a_layer_pins():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.ModuleDict({"enc": torch.nn.LSTM(2, 2), "fc": torch.nn.Linear(2, 2)})
+    keep = Rule("pretrained", path="enc/**", init="keep")
+    before = model["enc"].bias_hh_l0.detach().clone()
+    initspec.apply(model, Config(rules=[keep, Rule("rest", init="zeros")]))
+    assert torch.equal(model["enc"].bias_hh_l0, before)
+    assert before.any()
+    assert not model["fc"].weight.any()
+
+
 # --- what a plan shows ---------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ KNOWN = {
     "torch": (SECOND_BIASES,),
     "keras": ("recurrent",),  # orthogonal as a whole, not gate by gate
     "flax": (),
-    "haiku": ("batch/mean", "batch/variance"),  # which a first pass has moved already
+    "haiku": ("batch/mean", "batch/variance", "_hidden", "_count"),  # moved by a first pass
 }
 
 
@@ -37,7 +37,7 @@ def laws(framework, preset):
     return {
         row.path: row.initializer
         for row in rows
-        if row.law and not row.path.endswith((SECOND_BIASES, "count"))
+        if row.law and not row.path.endswith((SECOND_BIASES, "count", "hidden"))
     }
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 import initspec
 from initspec import stream
+from initspec.fill_plan import DTYPES
 from initspec.models.model import Piece, Write
 
 SEED = 20261121
@@ -33,11 +34,15 @@ def vector(path, size):
 def write_for(stored, only=None):
     return Write(
         stored,
-        tuple(_piece(part) for part in stored.parts if only is None or part.path in only),
+        tuple(
+            _piece(part, stored.dtype) for part in stored.parts if only is None or part.path in only
+        ),
     )
 
 
-def _piece(part):
+def _piece(part, dtype):
+    if dtype not in DTYPES:
+        return Piece(part, None, part.value)
     init = DRAW if part.value is None else initspec.constant(part.value)
     keys = (stream.key(SEED, part.path),)
     return Piece(part, init.plan(part.shape, layout=part.layout, keys=keys))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -13,7 +13,7 @@ from equinox import nn
 from jax.tree_util import GetAttrKey, tree_flatten_with_path, tree_map, tree_structure
 
 from initspec.models.model import Knob, Layers, Stored
-from initspec.models.slots import Part, Slot, Split, bind_slots
+from initspec.models.slots import Part, Slot, Split, bind_slots, join, spatial
 
 from .pytree import (
     KeyPath,
@@ -25,7 +25,6 @@ from .pytree import (
     class_name,
     find_slots,
     fits,
-    join,
 )
 
 __all__ = ["EquinoxModel", "equinox_model"]
@@ -49,7 +48,6 @@ def equinox_model(module: Any, layers: Layers) -> EquinoxModel:
 
 # --- the table ----------------------------------------------------------------------------------
 
-_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 _NORMALISED = (nn.SpectralNorm, nn.WeightNorm)
 _WRAPPERS = {nn.Shared: "pytree", nn.SpectralNorm: "layer", nn.WeightNorm: "layer"}
 
@@ -67,34 +65,34 @@ def _dense(prefix: str, kind: str) -> dict[str, tuple[Slot, ...]]:
 
 def _conv(layer: Any, shapes: Shapes) -> Rows:
     depthwise = layer.in_channels == layer.groups > 1
-    kind, spatial = "depthwise" if depthwise else "conv", _SPATIAL.get(layer.num_spatial_dims)
-    if spatial is None:
+    kind, letters = "depthwise" if depthwise else "conv", spatial(layer.num_spatial_dims)
+    if not letters:
         return {}
     kernel = Slot(
-        path="kernel", role="kernel", layout=f"OI{spatial}", groups=layer.groups, kind=kind
+        path="kernel", role="kernel", layout=f"OI{letters}", groups=layer.groups, kind=kind
     )
-    return {"weight": (kernel,), "bias": (_conv_bias(kind, spatial),)}
+    return {"weight": (kernel,), "bias": (_conv_bias(kind, letters),)}
 
 
 def _conv_transpose(layer: Any, shapes: Shapes) -> Rows:
-    spatial = _SPATIAL.get(layer.num_spatial_dims)
-    if spatial is None:
+    letters = spatial(layer.num_spatial_dims)
+    if not letters:
         return {}
     kernel = Slot(
         path="kernel",
         role="kernel",
-        layout=f"(G O) I {spatial}",
+        layout=f"(G O) I {letters}",
         kind="conv_transpose",
         sizes={"G": layer.groups},
         stride=tuple(layer.stride),
         transposed=True,
         flip=True,
     )
-    return {"weight": (kernel,), "bias": (_conv_bias("conv_transpose", spatial),)}
+    return {"weight": (kernel,), "bias": (_conv_bias("conv_transpose", letters),)}
 
 
-def _conv_bias(kind: str, spatial: str) -> Slot:
-    return Slot(path="bias", role="bias", layout="O" + "_" * len(spatial), kind=kind)
+def _conv_bias(kind: str, letters: str) -> Slot:
+    return Slot(path="bias", role="bias", layout="O" + "_" * len(letters), kind=kind)
 
 
 def _embedding(layer: Any, shapes: Shapes) -> Rows:
@@ -148,15 +146,21 @@ def _norm(layer: Any, shapes: Shapes) -> Rows:
 
 
 def _batch_norm(layer: Any, shapes: Shapes) -> Rows:
-    """The statistics lie in the state; before it is taken out, in the index."""
-    names = {"0": "mean", "1": "variance"}
+    """The statistics lie in the state; before it is taken out, in the index.
+
+    What says that there are none yet goes with them, or it would mix the old ones in.
+    """
+    statistic = partial(Slot, role="statistic", kind="norm")
+    averages = (statistic(path="mean", layout="O"),), (statistic(path="variance", layout="O"),)
     return {
         **_norm(layer, shapes),
         **{
-            f"{index}/{number}": (Slot(path=name, role="statistic", layout="O", kind="norm"),)
+            f"{index}/{number}": slots
             for index in ("ema_state_index", "batch_state_index")
-            for number, name in names.items()
+            for number, slots in enumerate(averages)
         },
+        "ema_first_time_index": (statistic(path="first_time", layout="", value=1.0),),
+        "batch_counter": (statistic(path="count", layout="", value=0.0),),
     }
 
 
@@ -278,7 +282,7 @@ class EquinoxModel(TreeModel):
                 place = join(*_find(self._root, path).names)
                 yield Knob(path=place, name="norm_epsilon", value=float(layer.eps))
                 if isinstance(layer, nn.BatchNorm):
-                    share = 1.0 - float(layer.momentum)
+                    share = round(1 - float(layer.momentum), 12)
                     yield Knob(path=place, name="batch_norm_momentum", value=share)
 
     def _name(self, path: KeyPath) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from initspec.layout import Layout
 from initspec.models.model import Knob, Layers
-from initspec.models.slots import Slot, Split
+from initspec.models.slots import Slot, Split, spatial
 
 __all__ = [
     "DIVIDED",
@@ -26,7 +26,6 @@ DIVIDED = (
     "a layer that uses its kernel as it is; {} divides it by its norm, and with it whatever a "
     "rule asks for. Initialise the layer without it, or keep this tensor"
 )
-_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
 
 class FlaxLayer(NamedTuple):
@@ -88,8 +87,8 @@ def _einsum(layer: FlaxLayer) -> dict[str, Slot]:
 
 def _conv(layer: FlaxLayer) -> Slots:
     module = layer.module
-    letters = _SPATIAL.get(len(_tuple(module.kernel_size)))
-    if letters is None:
+    letters = spatial(len(_tuple(module.kernel_size)))
+    if not letters:
         return {}
     groups = module.feature_group_count
     features = getattr(module, "in_features", None)  # linen learns it from the input
@@ -107,8 +106,8 @@ def _conv_local(layer: FlaxLayer) -> dict[str, Slot]:
 def _conv_transpose(layer: FlaxLayer) -> dict[str, Slot]:
     """As it is by default, it applies the kernel with its spatial axes reversed."""
     module = layer.module
-    letters = _SPATIAL.get(len(_tuple(module.kernel_size)))
-    if letters is None:
+    letters = spatial(len(_tuple(module.kernel_size)))
+    if not letters:
         return {}
     strides = 1 if module.strides is None else module.strides
     stride = strides if isinstance(strides, int) else tuple(strides)
@@ -180,11 +179,11 @@ def _conv_lstm(layer: FlaxLayer) -> Slots:
 
     The cell adds 1 to the forget gate, so that its stored bias is less by so much.
     """
-    spatial = _SPATIAL.get(len(layer.shapes.get("ih/kernel", ())) - 2)
-    if spatial is None:
+    letters = spatial(len(layer.shapes.get("ih/kernel", ())) - 2)
+    if not letters:
         return {}
-    rank, gates = len(spatial) + 2, "igfo"
-    slot = partial(Slot, layout=f"{spatial}IO", kind="lstm", splits=(_split(rank - 1, gates),))
+    rank, gates = len(letters) + 2, "igfo"
+    slot = partial(Slot, layout=f"{letters}IO", kind="lstm", splits=(_split(rank - 1, gates),))
     bias = partial(Slot, role="bias", layout="O", kind="lstm")
     size = layer.shapes.get("ih/bias", (0,))[-1] // len(gates)
     shifted = [
@@ -209,9 +208,11 @@ def _split(axis: int, gates: str) -> Split:
 
 
 def _lora(layer: FlaxLayer) -> dict[str, Slot]:
+    """Their product adds nothing at first: the second matrix is pinned."""
+    slot = partial(Slot, role="kernel", layout="IO", kind="dense")
     return {
-        name: Slot(path=f"{name}/kernel", role="kernel", layout="IO", kind="dense")
-        for name in ("lora_a", "lora_b")
+        "lora_a": slot(path="lora_a/kernel"),
+        "lora_b": slot(path="lora_b/kernel", value=0.0),
     }
 
 

@@ -14,7 +14,7 @@ from jax.tree_util import tree_flatten, tree_unflatten
 
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.models.model import Knob, Layers, Stored
-from initspec.models.slots import Part, Slot, Split, bind_slots
+from initspec.models.slots import Part, Slot, bind_slots, join
 
 from .haiku_layers import NORMS, TABLE
 from .pytree import (
@@ -25,7 +25,6 @@ from .pytree import (
     class_name,
     find_slots,
     fits,
-    join,
 )
 from .tree import dtype_name, is_abstract, is_leaf
 
@@ -183,7 +182,7 @@ class HaikuModel(TreeModel):
                 path = _canonical(key)
                 yield Knob(path=path, name="norm_epsilon", value=float(module.eps))
                 if isinstance(module, hk.BatchNorm):
-                    share = 1.0 - float(module.mean_ema.decay)
+                    share = round(1 - float(module.mean_ema.decay), 12)
                     yield Knob(path=path, name="batch_norm_momentum", value=share)
 
     def _name(self, path: KeyPath) -> str:
@@ -285,25 +284,17 @@ def _bind(
     slots: tuple[Slot, ...], key: str, stacks: list[str], shape: tuple[int, ...]
 ) -> tuple[Part, ...]:
     """The parts; of a stack's layers, each under its number."""
-    prefix, start, splits = "", "", []
+    prefix, start = "", ""
     for axis, stack in enumerate(stacks):
-        splits.append(_layer_numbers(axis, shape[axis]))
         prefix = join(prefix, _canonical(stack.removeprefix(start)), f"{{stack{axis}}}")
         start = f"{stack}/"
     prefix = join(prefix, _canonical(key.removeprefix(start)))
-    return bind_slots(tuple(_stacked(slot, prefix, tuple(splits)) for slot in slots), "", shape)
+    sizes = shape[: len(stacks)]
+    return bind_slots(tuple(_stacked(slot, prefix, sizes) for slot in slots), "", shape)
 
 
-def _layer_numbers(axis: int, count: int) -> Split:
-    names = tuple(map(str, range(count)))
-    return Split(axis=axis, parts=names, capture=f"stack{axis}", stacked=True)
-
-
-def _stacked(slot: Slot, prefix: str, stacks: tuple[Split, ...]) -> Slot:
-    more = len(stacks)
-    return replace(
-        slot,
-        path=join(prefix, slot.path),
-        region=(slice(None),) * more + slot.region,
-        splits=stacks + tuple(replace(split, axis=split.axis + more) for split in slot.splits),
-    )
+def _stacked(slot: Slot, prefix: str, sizes: tuple[int, ...]) -> Slot:
+    """A layer's slot below stacks of these sizes, the outermost first."""
+    for axis, size in reversed(list(enumerate(sizes))):
+        slot = slot.stacked(0, tuple(map(str, range(size))), f"stack{axis}")
+    return replace(slot, path=join(prefix, slot.path))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import haiku as hk
 
-from initspec.models.slots import Slot, Split
+from initspec.models.slots import Slot, Split, join, spatial
 
-from .pytree import Rows, Shapes, Table, join
+from .pytree import Rows, Shapes, Table
 
 __all__ = ["NORMS", "TABLE"]
 
-_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 _GATES = "igfo"
 
 
@@ -44,10 +44,10 @@ def _depthwise(layer: Any, shapes: Shapes) -> Rows:
 
 
 def _convolution(shapes: Shapes, order: str, kind: str, **options: Any) -> Rows:
-    spatial = _SPATIAL.get(len(shapes["w"]) - 2)
-    if spatial is None:
+    letters = spatial(len(shapes["w"]) - 2)
+    if not letters:
         return {}
-    kernel = Slot(path="kernel", role="kernel", layout=spatial + order, kind=kind, **options)
+    kernel = Slot(path="kernel", role="kernel", layout=letters + order, kind=kind, **options)
     bias = Slot(path="bias", role="bias", layout=_vector(shapes.get("b", ())), kind=kind)
     return {"w": (kernel,), "b": (bias,)}
 
@@ -67,16 +67,19 @@ def _bias(layer: Any, shapes: Shapes) -> Rows:
 
 
 def _norm(layer: Any, shapes: Shapes) -> Rows:
-    """Of the moving averages the one in use; what it is made from is kept."""
-    names = {
-        "scale": ("scale", "scale"),
-        "offset": ("offset", "offset"),
-        "mean_ema/average": ("mean", "statistic"),
-        "var_ema/average": ("variance", "statistic"),
+    """Of the moving averages the one in use is drawn; what it is made from starts anew with it."""
+    names: dict[str, tuple[str, str, float | None]] = {
+        "scale": ("scale", "scale", None),
+        "offset": ("offset", "offset", None),
     }
+    for child, name in {"mean_ema": "mean", "var_ema": "variance"}.items():
+        names[f"{child}/average"] = (name, "statistic", None)
+        names[f"{child}/hidden"] = (f"{name}_hidden", "statistic", 0.0)
+        names[f"{child}/counter"] = (f"{name}_count", "statistic", 0.0)
+    norm = partial(Slot, kind="norm")
     return {
-        attribute: (Slot(path=path, role=role, layout=_vector(shapes[attribute]), kind="norm"),)
-        for attribute, (path, role) in names.items()
+        attribute: (norm(path=path, role=role, layout=_vector(shapes[attribute]), value=value),)
+        for attribute, (path, role, value) in names.items()
         if attribute in shapes
     }
 
@@ -117,8 +120,8 @@ def _gate_biases(size: int) -> tuple[Slot, ...]:
 
 def _conv_lstm(layer: Any, shapes: Shapes) -> Rows:
     first = "input_to_hidden/w"
-    spatial = _SPATIAL.get(len(shapes[first]) - 2)
-    if spatial is None:
+    letters = spatial(len(shapes[first]) - 2)
+    if not letters:
         return {}
 
     def gates(path: str, role: str, layout: str, value: float | None = None) -> tuple[Slot, ...]:
@@ -127,9 +130,9 @@ def _conv_lstm(layer: Any, shapes: Shapes) -> Rows:
         return (Slot(path=path, role=role, layout=layout, kind="lstm", splits=split, value=value),)
 
     return {
-        first: gates("kernel", "kernel", f"{spatial}IO"),
+        first: gates("kernel", "kernel", f"{letters}IO"),
         "input_to_hidden/b": _gate_biases(layer.output_channels),
-        "hidden_to_hidden/w": gates("recurrent", "recurrent", f"{spatial}IO"),
+        "hidden_to_hidden/w": gates("recurrent", "recurrent", f"{letters}IO"),
         "hidden_to_hidden/b": gates("recurrent_bias", "bias", "O", value=0.0),
     }
 

@@ -18,7 +18,7 @@ from initspec.models.model import Knob, Layers, Model, Stored, Write
 
 from .linen_owners import Owners
 from .linen_trace import Path, Trace, flat_nodes, trace
-from .tree import check_leaf, dtype_name, is_abstract, is_leaf, keeps, make_leaf, read_leaf
+from .tree import check_leaf, dtype_name, is_abstract, is_leaf, make_leaf, read_leaf
 
 __all__ = ["Linen", "LinenModel", "linen_model"]
 
@@ -211,7 +211,7 @@ class LinenModel(Model):
         for name in wanted:
             self._variable(name)
         abstract = [name for name, each in self._variables.items() if is_abstract(each.leaf)]
-        kept = [name for name in abstract if name not in wanted or keeps(wanted[name])]
+        kept = [name for name in abstract if name not in wanted or wanted[name].keeps]
         old = {name: each.leaf for name, each in self._variables.items()} | self._fresh(kept)
         for name, write in wanted.items():
             check_leaf(write, old[name])

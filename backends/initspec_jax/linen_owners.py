@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from initspec.models.model import Knob, Layers, Stored
-from initspec.models.slots import Part, Slot, Split, bind_slots
+from initspec.models.slots import Part, Slot, bind_slots, join
 
 from .flax_layers import (
     DIVIDED,
@@ -129,7 +129,7 @@ class Owners:
             if not last:
                 name = self._name(path[:depth], path[depth])
                 names.append(name.replace("{", "{{").replace("}", "}}") if stacks else name)
-        return "/".join(name for name in names if name)
+        return join(*names)
 
     def _name(self, parent: Path, name: str) -> str:
         """The canonical name of a child."""
@@ -164,27 +164,12 @@ def _bound(
 ) -> tuple[Part, ...]:
     if not stacks:
         return bind_slots(slots, prefix, shape)
-    return bind_slots(
-        tuple(_stacked(slot, prefix, stacks, len(shape)) for slot in slots), "", shape
-    )
+    return bind_slots(tuple(_stacked(slot, prefix, stacks) for slot in slots), "", shape)
 
 
-def _stacked(slot: Slot, prefix: str, stacks: Sequence[_Stack], rank: int) -> Slot:
-    """A layer's slot in a tensor that has axes more, of stacks."""
-    path = f"{prefix}/{slot.path}" if prefix else slot.path
-    taken = {each.axis for each in stacks}
-    free = [axis for axis in range(rank) if axis not in taken]
-    region: list[int | slice] = [slice(None)] * rank
-    for axis, place in zip(free, slot.region, strict=False):
-        region[axis] = place
-    splits = [
-        Split(
-            axis=each.axis,
-            parts=tuple(map(str, range(each.size))),
-            capture=each.capture,
-            stacked=True,
-        )
-        for each in stacks
-    ]
-    splits += [replace(split, axis=free[split.axis]) for split in slot.splits]
-    return replace(slot, path=path, region=tuple(region), splits=tuple(splits))
+def _stacked(slot: Slot, prefix: str, stacks: Sequence[_Stack]) -> Slot:
+    """A layer's slot in a tensor that has axes more, of stacks; the innermost come first."""
+    for number, each in reversed(list(enumerate(stacks))):
+        axis = each.axis - sum(outer.axis < each.axis for outer in stacks[:number])
+        slot = slot.stacked(axis, tuple(map(str, range(each.size))), each.capture)
+    return replace(slot, path=join(prefix, slot.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from initspec.errors import InitspecValueError, did_you_mean
 from initspec.models.model import Knob, Layers, Model, Stored, Write
-from initspec.models.slots import Part, Slot, bind_slots
+from initspec.models.slots import Part, Slot, bind_slots, join
 
 from .flax_layers import DIVIDED, FlaxLayer, canonical_name, class_name, knobs_of, rank_of, slots_of
-from .tree import check_leaf, dtype_name, is_abstract, is_leaf, keeps, make_leaf, read_leaf
+from .tree import check_leaf, dtype_name, is_abstract, is_leaf, make_leaf, read_leaf
 
 __all__ = ["NnxModel", "nnx_model"]
 
@@ -92,15 +93,30 @@ class NnxModel(Model):
     def write(self, writes: Sequence[Write]) -> Any:
         """The module, written in place; nothing is, if a variable were left without values."""
         wanted = {write.stored.name: write for write in writes}
+        self._check_unchanged()
         for name, write in wanted.items():
             check_leaf(write, self._tensor(name).leaf)
         for name, tensor in self._found.items():
-            if is_abstract(tensor.leaf) and (name not in wanted or keeps(wanted[name])):
+            if is_abstract(tensor.leaf) and (name not in wanted or wanted[name].keeps):
                 raise _abstract(name, tensor)
-        for name, write in wanted.items():
-            tensor = self._found[name]
-            tensor.set(make_leaf(write, tensor.leaf))
+        tensors = ((self._found[name], write) for name, write in wanted.items())
+        made = [(tensor, make_leaf(write, tensor.leaf)) for tensor, write in tensors]
+        with ExitStack() as undo:
+            for tensor, leaf in made:
+                undo.callback(tensor.set, tensor.leaf)
+                tensor.set(leaf)
+            undo.pop_all()
         return self._module
+
+    def _check_unchanged(self) -> None:
+        """Whether the module still has the variables that it had, where they were."""
+        now = dict(_walk(self._module))
+        for name, tensor in self._found.items():
+            for path in (tensor.path, *tensor.aliases):
+                if now.get(path) is not tensor.value:
+                    expected = f"{name!r}, the variable there when the model was opened"
+                    given = now.get(path, "nothing")
+                    raise InitspecValueError(_name(path), given, expected, "Open the model again.")
 
     def _tensor(self, name: str) -> _Tensor:
         if name not in self._found:
@@ -152,7 +168,7 @@ class NnxModel(Model):
             canonical_name(type(parent), _name((name,)))
             for parent, name in zip(parents, path, strict=True)
         )
-        return "/".join(name for name in names if name)
+        return join(*names)
 
 
 def _name(path: Path) -> str:

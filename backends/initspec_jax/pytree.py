@@ -5,7 +5,8 @@ A plain tree has no layer classes: a config's ``[names.jax]`` says what each lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,7 +30,6 @@ __all__ = [
     "class_name",
     "find_slots",
     "fits",
-    "join",
     "pytree_model",
 ]
 
@@ -65,14 +65,19 @@ def pytree_model(tree: Any, layers: Layers) -> TreeModel:
     return TreeModel(tree)
 
 
-def join(*names: str) -> str:
-    """A path of those names that are not empty."""
-    return "/".join(name for name in names if name)
-
-
 def class_name(cls: type) -> str:
-    """As in `Stored.layer` and in the keys of `Layers`."""
+    """As in `Stored.layer`; in the keys of `Layers` a public name is as good."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _names(cls: type) -> Iterator[str]:
+    """Its own name, and those under which a package around it has it: ``haiku.Linear``."""
+    yield class_name(cls)
+    package, _, private = cls.__module__.partition("._")
+    if private:
+        for place in (package, *(f"{package}.{name}" for name in private.split("."))):
+            if getattr(sys.modules.get(place), cls.__name__, None) is cls:
+                yield f"{place}.{cls.__name__}"
 
 
 def find_slots(
@@ -87,7 +92,8 @@ def find_slots(
     """
     for number, (layer, attribute, shapes) in enumerate(owners):
         classes = type(layer).__mro__
-        rows: list[Rows] = [layers[name] for name in map(class_name, classes) if name in layers]
+        names = (name for cls in classes for name in _names(cls))
+        rows: list[Rows] = [layers[name] for name in names if name in layers]
         # The first class of the table is the whole truth: its own base may store other things.
         rows += [table[cls](layer, shapes) for cls in classes if cls in table][:1]
         if found := next((row[attribute] for row in rows if attribute in row), None):

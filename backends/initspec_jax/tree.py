@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import jax
@@ -25,7 +23,6 @@ __all__ = [
     "dtype_name",
     "is_abstract",
     "is_leaf",
-    "keeps",
     "make_leaf",
     "read_leaf",
 ]
@@ -82,7 +79,7 @@ def check_leaf(write: Write, old: Leaf) -> None:
         raise InitspecTypeError(stored.name, old, "an array that is not traced", advice)
     if any(piece.plan is not None for piece in write.pieces):
         check_dtype(stored.dtype)
-    if keeps(write):
+    if write.keeps:
         read_leaf(old, stored.name)
     wide = stored.dtype in ("float64", "int64", "uint64")
     if wide and _is_jax(old) and jax.dtypes.canonicalize_dtype(old.dtype) != old.dtype:
@@ -103,7 +100,7 @@ def make_leaf(write: Write, old: Leaf) -> Any:
     check_leaf(write, old)
     array = aligned(write.stored.shape, jnp.dtype(write.stored.dtype))
     bits = host_bits(array)
-    if keeps(write):
+    if write.keeps:
         bits[...] = read_leaf(old)
     write_pieces(bits, write, fill)
     return _placed(array, old) if _is_jax(old) else array
@@ -111,16 +108,6 @@ def make_leaf(write: Write, old: Leaf) -> Any:
 
 def _is_jax(leaf: Leaf) -> bool:
     return not isinstance(leaf, np.ndarray)
-
-
-def keeps(write: Write) -> bool:
-    """Whether some old values stay."""
-    written = _size(piece.part.shape for piece in write.pieces)
-    return not write.whole or written < math.prod(write.stored.shape)
-
-
-def _size(shapes: Iterable[tuple[int, ...]]) -> int:
-    return sum(map(math.prod, shapes))
 
 
 def _placed(array: NDArray[Any], old: Any) -> jax.Array:

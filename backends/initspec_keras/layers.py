@@ -9,20 +9,19 @@ from typing import Any, TypeAlias
 import keras
 
 from initspec.models.model import Layers
-from initspec.models.slots import Slot, Split
+from initspec.models.slots import Slot, Split, spatial
 
 try:
     from keras.src.layers.rnn.conv_lstm import ConvLSTMCell
 except ImportError:  # it has no public name: then its weights are of an unknown class
     ConvLSTMCell = type(None)
 
-__all__ = ["CHILDREN", "KINDS", "NORMS", "TABLE", "child_path", "class_name", "slots_of"]
+__all__ = ["CHILDREN", "KINDS", "NORMS", "TABLE", "child_path", "class_name", "slots_of", "waits"]
 
 Shape: TypeAlias = tuple[int, ...]
-Slots: TypeAlias = Slot | tuple[Slot, ...]
+Slots: TypeAlias = Slot | tuple[Slot, ...]  # none: the variable is kept as it is
 Row: TypeAlias = Mapping[str, Slots | Callable[[Any, Shape], Slots]]
 
-SPACE = {1: "W", 2: "HW", 3: "DHW"}
 LSTM = ("i", "f", "g", "o")  # Keras calls g c
 GRU = ("z", "r", "n")  # and n h
 
@@ -65,7 +64,7 @@ def _conv_kernel(layer: Any, shape: Shape) -> Slot:
         path="kernel",
         role="kernel",
         kind=_conv_kind(layer),
-        layout=SPACE[len(shape) - 2] + "IO",
+        layout=spatial(len(shape) - 2) + "IO",
         groups=layer.groups,
     )
 
@@ -75,7 +74,7 @@ def _transposed_kernel(layer: Any, shape: Shape) -> Slot:
         path="kernel",
         role="kernel",
         kind="conv_transpose",
-        layout=SPACE[len(shape) - 2] + "OI",
+        layout=spatial(len(shape) - 2) + "OI",
         stride=tuple(layer.strides),
         transposed=True,
     )
@@ -83,17 +82,17 @@ def _transposed_kernel(layer: Any, shape: Shape) -> Slot:
 
 def _depthwise_kernel(layer: Any, shape: Shape) -> Slot:
     """Channels, and outputs of each: the groups are the channels."""
-    layout = SPACE[len(shape) - 2] + "GO"
+    layout = spatial(len(shape) - 2) + "GO"
     return Slot(path="kernel", role="kernel", kind=_depthwise_kind(layer), layout=layout)
 
 
 def _separable_depthwise(_: Any, shape: Shape) -> Slot:
-    layout = SPACE[len(shape) - 2] + "GO"
+    layout = spatial(len(shape) - 2) + "GO"
     return Slot(path="depthwise/kernel", role="kernel", kind="depthwise", layout=layout)
 
 
 def _separable_pointwise(_: Any, shape: Shape) -> Slot:
-    layout = SPACE[len(shape) - 2] + "IO"
+    layout = spatial(len(shape) - 2) + "IO"
     return Slot(path="pointwise/kernel", role="kernel", kind="pointwise", layout=layout)
 
 
@@ -170,7 +169,7 @@ def _gru_bias(layer: Any, shape: Shape) -> Slots:
 
 def _conv_lstm(name: str) -> Callable[[Any, Shape], Slots]:
     def slots(_: Any, shape: Shape) -> Slots:
-        return _gated("lstm", LSTM, SPACE[len(shape) - 2])[name]
+        return _gated("lstm", LSTM, spatial(len(shape) - 2))[name]
 
     return slots
 
@@ -214,7 +213,7 @@ _BATCH_NORM: Row = {
     **{name: _vector(path, "statistic", "norm") for name, path in _STATISTICS.items()},
 }
 _SCALAR = Slot(path="scale", role="scale", kind="attention", layout="")
-_FOURIER = Slot(path="real", role="other", layout="WIO")
+_KEPT: tuple[Slot, ...] = ()  # what the layer computed by itself, or from data
 
 TABLE: Mapping[type, Row] = {
     layers.Dense: _affine("dense"),
@@ -239,12 +238,8 @@ TABLE: Mapping[type, Row] = {
     layers.GroupNormalization: _AFFINE_NORM,
     layers.BatchNormalization: _BATCH_NORM,
     layers.RMSNormalization: {"scale": _vector("scale", "scale", "norm")},
-    layers.SpectralNormalization: {
-        "vector_u": Slot(path="u", role="statistic", kind="norm", layout="_O")
-    },
-    layers.Normalization: {
-        name: _vector(name, "statistic", "norm") for name in ("mean", "variance", "count")
-    },
+    layers.SpectralNormalization: {"vector_u": _KEPT},  # a start of iterations: never 0
+    layers.Normalization: dict.fromkeys(("mean", "variance", "count"), _KEPT),
     layers.PReLU: {"alpha": _slope},
     layers.Attention: {
         "scale": _SCALAR,
@@ -253,10 +248,7 @@ TABLE: Mapping[type, Row] = {
     layers.AdditiveAttention: {
         "scale": Slot(path="kernel", role="kernel", kind="attention", layout="I")
     },
-    layers.STFTSpectrogram: {
-        "real_kernel": _FOURIER,
-        "imag_kernel": replace(_FOURIER, path="imag"),
-    },
+    layers.STFTSpectrogram: dict.fromkeys(("real_kernel", "imag_kernel"), _KEPT),
 }
 """Class by class, for each variable's name the slots, or what makes them from layer and shape."""
 
@@ -310,7 +302,7 @@ def full_name(cls: type) -> str:
 def slots_of(
     layer: Any, attribute: str, name: str, shape: Shape, given: Layers
 ) -> tuple[Slot, ...] | None:
-    """The slots of one variable of a layer, or None where no class of the layer tells them.
+    """The slots of one variable of a layer: none of what is kept, None where no class tells.
 
     Args:
         layer: its own class is asked first, then the nearest base.
@@ -341,3 +333,14 @@ def child_path(layer: Any, attribute: str) -> str:
         if head in CHILDREN.get(cls, {}):
             return (CHILDREN[cls][head] + slash + rest).strip("/")
     return attribute
+
+
+def waits(layer: Any) -> bool:
+    """Whether a layer may yet get variables, or layers that have some."""
+    if layer.built:
+        return False
+    classes = type(layer).__mro__
+    if any(cls in TABLE or cls in CHILDREN for cls in classes):
+        return True
+    idle = (layers.Layer.build, keras.Model.build, keras.Sequential.build)
+    return type(layer).build not in idle and not type(layer).__module__.startswith("keras.")

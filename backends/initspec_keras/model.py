@@ -17,18 +17,19 @@ from numpy.typing import NDArray
 from initspec.draw import check_range
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError, did_you_mean
 from initspec.fill_plan import DTYPES, STORAGE
-from initspec.models.model import Knob, Layers, Model, Stored, Write, write_pieces
-from initspec.models.slots import Part, bind_slots
+from initspec.models.model import Knob, Layers, Model, Piece, Stored, Write, write_pieces
+from initspec.models.slots import Part, bind_slots, join
 from initspec.registry import get_backend
 from initspec_kernel import fill
 
-from .layers import CHILDREN, KINDS, NORMS, TABLE, child_path, class_name, slots_of
+from .layers import KINDS, NORMS, child_path, class_name, slots_of, waits
 from .native import VARIABLE
 
 __all__ = ["KerasModel", "open_model"]
 
 _ALIGNMENT = 64  # bytes: so aligned, TensorFlow and JAX take host memory over as it is
 _BUILD = "Call model.build(...) or call it on one batch, then open it."
+_PARTLY = "{} of {} variables are written, up to {!r}. Write again: that completes the model."
 _NUMBER = re.compile(r"_\d+$")
 
 
@@ -92,6 +93,7 @@ class KerasModel(Model):
             InitspecValueError: there is no such variable, or its values are elsewhere.
         """
         variable = self._find(name)
+        _check_memory(name, variable)
         _check_local(name, variable)
         return np.asarray(get_backend("keras").to_host(variable))
 
@@ -99,15 +101,21 @@ class KerasModel(Model):
         """Assign to the variables, after checking all writes; the model.
 
         Every variable stays on its device, or in its shards. In memory there is one new tensor at
-        a time.
+        a time; old values are not held, they would double the model. An error from elsewhere (no
+        memory left, Ctrl+C) may leave some variables unwritten. It says so, and the same call
+        again completes the model with the values that it would have had.
 
         Raises:
             InitspecError: something cannot be written; nothing has been, then.
         """
         for write in writes:
             self._check(write)
-        for write in writes:
-            self._write(write)
+        for number, write in enumerate(writes):
+            try:
+                self._write(write)
+            except BaseException as error:
+                error.add_note(_PARTLY.format(number, len(writes), write.stored.name))
+                raise
         for layer in {id(each): each for each in self._touched(writes)}.values():
             layer.finalize_state()
         return self._model
@@ -130,27 +138,29 @@ class KerasModel(Model):
         if stored.problem:
             raise InitspecValueError(stored.name, stored.problem, "a variable with values", _BUILD)
         variable = self._find(stored.name)
+        _check_memory(stored.name, variable)
         if (_shape(variable), _dtype(variable)) != (stored.shape, stored.dtype):
             given = f"{stored.dtype}{list(stored.shape)}"
             expected = f"{_dtype(variable)}{list(_shape(variable))}, as the variable is"
             raise InitspecValueError(stored.name, given, expected, "Open the model again.")
         for piece in write.pieces:
-            _check_piece(stored, piece.part, piece.plan, piece.value)
-        if _keeps(write):
+            _check_piece(stored, piece)
+        if write.keeps:
             _check_local(stored.name, variable)
 
     def _write(self, write: Write) -> None:
         stored = write.stored
         variable = self._find(stored.name)
         host = _aligned(stored.shape, stored.dtype)
-        if _keeps(write):
+        if write.keeps:
             host[...] = self.read(stored.name)
         write_pieces(host, write, fill)
         variable.assign(_tensor(host, stored.dtype, variable.value))
 
 
-def _check_piece(stored: Stored, part: Part, plan: Any, value: float | None) -> None:
+def _check_piece(stored: Stored, piece: Piece) -> None:
     """Whether `write_pieces` can do it."""
+    part, plan = piece.part, piece.plan
     nothing = np.broadcast_to(np.empty((), np.uint8), stored.shape)
     shape = plan.shape if plan is not None else part.shape
     try:
@@ -160,23 +170,44 @@ def _check_piece(stored: Stored, part: Part, plan: Any, value: float | None) -> 
     if not fits:
         expected = f"a part of shape {part.shape} in a tensor of shape {stored.shape}"
         raise InitspecValueError(part.path, shape, expected)
-    if plan is None and (value is None or stored.dtype in DTYPES):
-        raise InitspecTypeError(part.path, value, f"a plan for a tensor of {stored.dtype}")
-    if plan is not None and stored.dtype not in DTYPES:
+    if not all(-shape[0] <= row < shape[0] for row in part.zero_rows):
+        raise InitspecValueError(part.path, part.zero_rows, f"rows of a tensor of {shape}")
+    if plan is None:
+        _check_number(stored, piece)
+    elif stored.dtype in DTYPES:
+        check_range(plan.content, stored.dtype)
+    else:
         expected = f"one of {', '.join(DTYPES)}"
         raise InitspecTypeError(part.path, stored.dtype, expected, "Only counts are integers.")
-    if plan is not None:
-        check_range(plan.content, stored.dtype)
 
 
-def _keeps(write: Write) -> bool:
-    """Whether some old values stay."""
-    return sum(math.prod(p.part.shape) for p in write.pieces) < math.prod(write.stored.shape)
+def _check_number(stored: Stored, piece: Piece) -> None:
+    """Whether a tensor of no floating dtype can hold it."""
+    path, value = piece.part.path, piece.value
+    if value is None or stored.dtype in DTYPES:
+        raise InitspecTypeError(path, value, f"a plan for a tensor of {stored.dtype}")
+    try:
+        with np.errstate(invalid="ignore"):
+            fits = np.asarray(value).astype(stored.dtype) == value
+    except OverflowError:
+        fits = False
+    if not fits:
+        raise InitspecValueError(path, value, f"a number that {stored.dtype} can hold")
+
+
+def _check_memory(name: str, variable: Any) -> None:
+    """On torch's device ``meta`` a tensor has none, and writing into it would be in vain."""
+    if getattr(variable.value, "is_meta", False):
+        advice = "Build the model on another device."
+        raise InitspecValueError(name, "a tensor on the device 'meta'", "one with memory", advice)
 
 
 def _check_local(name: str, variable: Any) -> None:
-    """On JAX a variable may lie in several processes: then nobody can read all of it."""
+    """On JAX a variable may lie in several processes, or be given away: nobody can read it all."""
     value = variable.value
+    if getattr(value, "is_deleted", bool)():
+        expected = "a variable that has its values"
+        raise InitspecValueError(name, "a deleted array", expected, "Let rules write all of it.")
     if getattr(value, "is_fully_addressable", True) or value.is_fully_replicated:
         return
     expected = "a variable whose values are all in this process"
@@ -258,7 +289,7 @@ def _walk(layer: Any, path: str, kind: str | None, above: tuple[Any, ...]) -> It
     yield from _own(layer, path, kind)
     inner = next((KINDS[cls] for cls in type(layer).__mro__ if cls in KINDS), kind)
     for name, child in _children(layer):
-        yield from _walk(child, _join(path, child_path(layer, name)), inner, (*above, layer))
+        yield from _walk(child, join(path, child_path(layer, name)), inner, (*above, layer))
 
 
 def _own(layer: Any, path: str, kind: str | None) -> Iterator[_Place]:
@@ -355,10 +386,6 @@ def _public(names: Sequence[str]) -> list[str]:
     return sorted(kept, key=lambda name: (name.count("/"), len(name), name))
 
 
-def _join(*names: str) -> str:
-    return "/".join(filter(None, names))
-
-
 # --- what the walk found ------------------------------------------------------------------------
 
 _Bound = tuple[_Place, tuple[Part, ...], str]  # the parts, or why there are none
@@ -369,7 +396,7 @@ def _variables(places: Iterable[_Place], layers: Layers) -> list[list[_Bound]]:
     found: dict[int, list[_Bound]] = {}
     for place in places:
         if place.variable is not None:
-            found.setdefault(id(place.variable), []).append((place, *_bind(place, layers)))
+            found.setdefault(id(place.variable), []).append(_bind(place, layers))
     return [_known(bounds) for bounds in found.values()]
 
 
@@ -378,22 +405,24 @@ def _known(bounds: list[_Bound]) -> list[_Bound]:
     return [each for each in bounds if each[1]] or bounds[:1]
 
 
-def _bind(place: _Place, layers: Layers) -> tuple[tuple[Part, ...], str]:
+def _bind(place: _Place, layers: Layers) -> _Bound:
     variable, layer = place.variable, place.layer
     if not _has_values(variable):
-        return (), f"it has no values yet. {_BUILD}"
+        return place, (), f"it has no values yet. {_BUILD}"
     shape = _shape(variable)
     slots = slots_of(layer, place.attribute, variable.name, shape, layers)
-    if slots is None:
-        return (), ""
+    if not slots:
+        kept = slots is not None
+        return replace(place, parameter=place.parameter and not kept), (), ""
     if place.kind is not None:
         slots = tuple(replace(slot, kind=place.kind) for slot in slots)
     try:
         parts = bind_slots(slots, place.path, shape)
         assert all(part.geometry for part in parts), "a layout is bound when it is asked"
-        return parts, ""
+        return place, parts, ""
     except InitspecError as error:
-        return (), f"the slots of {class_name(type(layer))} do not fit its shape {shape}: {error}"
+        name = class_name(type(layer))
+        return place, (), f"the slots of {name} do not fit its shape {shape}: {error}"
 
 
 def _unique(names: Iterable[str]) -> list[str]:
@@ -416,11 +445,11 @@ def _stored(name: str, bounds: list[_Bound]) -> Stored:
         shape=_shape(variable),
         dtype=dtype,
         parts=parts,
-        path=_join(place.path, place.attribute.lstrip("_")),
+        path=join(place.path, place.attribute.lstrip("_")),
         layer=class_name(type(place.layer)),
         trainable=bool(variable.trainable),
         buffer=not place.parameter,
-        aliases=tuple((_join(p.path, p.attribute.lstrip("_")), each) for p, each, _ in bounds[1:]),
+        aliases=tuple((join(p.path, p.attribute.lstrip("_")), each) for p, each, _ in bounds[1:]),
         problem=problem,
     )
 
@@ -429,7 +458,7 @@ def _unbuilt(places: Iterable[_Place]) -> Iterator[Stored]:
     """The innermost layers that are still to make their variables."""
     waiting: dict[int, _Place] = {}
     for place in places:
-        if place.variable is None and _waits(place.layer):
+        if place.variable is None and waits(place.layer):
             waiting.setdefault(id(place.layer), place)
     for place in waiting.values():
         inner = (each for _, each in _children(place.layer))
@@ -440,17 +469,6 @@ def _unbuilt(places: Iterable[_Place]) -> Iterator[Stored]:
             yield Stored(
                 name=name, shape=(), dtype="float32", path=name, layer=layer, problem=problem
             )
-
-
-def _waits(layer: Any) -> bool:
-    """Whether a layer may yet get variables, or layers that have some."""
-    if layer.built:
-        return False
-    classes = type(layer).__mro__
-    if any(cls in TABLE or cls in CHILDREN for cls in classes):
-        return True
-    idle = (keras.layers.Layer.build, keras.Model.build, keras.Sequential.build)
-    return type(layer).build not in idle and not type(layer).__module__.startswith("keras.")
 
 
 def _knobs(places: Iterable[_Place]) -> Iterator[Knob]:

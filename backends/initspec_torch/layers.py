@@ -188,14 +188,21 @@ def _known_rows(name: str) -> tuple[Row, ...]:
 
 
 def user_slots(layer: nn.Module, layers: Layers) -> Slots:
-    """What the config and plugins say of a layer, by the exact name of its class or a base."""
-    names = [class_name(cls) for cls in type(layer).__mro__]
+    """What the config and plugins say of a layer, by the name of its class or a base.
+
+    A layer of torch goes by its public name, too: ``torch.nn.Linear``.
+    """
+    names = [name for cls in type(layer).__mro__ for name in (class_name(cls), _public_name(cls))]
     given: Iterator[Slots] = (layers[name] for name in names if name in layers)
     found: dict[str, tuple[Slot, ...]] = {}
     for row in given:
         for name, slots in row.items():
             found.setdefault(name, slots)
     return found
+
+
+def _public_name(cls: type) -> str:
+    return f"torch.nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else ""
 
 
 def norm_epsilon(layer: nn.Module) -> float | None:

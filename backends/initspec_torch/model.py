@@ -87,7 +87,11 @@ class TorchModel(Model):
 
     def read(self, name: str) -> NDArray[Any]:
         """The values on the host, not to be written to; bfloat16 as uint16 bit patterns."""
-        values = _BACKEND.to_host(self._site(name).tensor()).view()
+        tensor = self._site(name).tensor()
+        if not has_values(tensor):
+            advice = "Give it memory first: model.to_empty(device=...)."
+            raise InitspecTypeError(name, type(tensor), "a tensor with values", advice)
+        values = _BACKEND.to_host(tensor).view()
         values.flags.writeable = False
         return values
 
@@ -169,6 +173,7 @@ def _describe(site: Site) -> Stored:
         layer=class_name(parametrize.type_before_parametrizations(module)),
         trainable=site.trainable(),
         buffer=site.buffer,
+        persistent=site.attribute not in module._non_persistent_buffers_set,
         loaded=bool(getattr(tensor, _LOADED, False)),
         computed=site.parametrized is not None,
         problem="" if fault is None else _sentence(fault),

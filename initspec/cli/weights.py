@@ -102,8 +102,7 @@ class Drawing(_Copy):
 
     def _begin(self, write: Write) -> NDArray[Any]:
         """Memory for the tensor, with its old values where some of them stay."""
-        written = sum(math.prod(piece.part.shape) for piece in write.pieces)
-        if write.whole and written == math.prod(write.stored.shape):
+        if not write.keeps:
             return np.empty(write.stored.shape, _storage(write.stored))
         return self.model.read(write.stored.name).copy()
 
@@ -148,10 +147,15 @@ def _names(stored: Stored) -> tuple[str, ...]:
     return (stored.name, *(name for name, _ in stored.aliases))
 
 
+def _saved(model: Model) -> Iterator[Stored]:
+    """What a checkpoint of the framework would hold, too."""
+    return (stored for stored in model.tensors() if stored.persistent)
+
+
 def _npz(model: Model) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for stored in model.tensors():
+        for stored in _saved(model):
             array = _plain(model.read(stored.name), stored.dtype)
             for name in _names(stored):
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -168,7 +172,7 @@ def _plain(array: NDArray[Any], dtype: str) -> NDArray[Any]:
 
 def _safetensors(model: Model) -> bytes:
     """The length of the header, the header, and the tensors one after another."""
-    tensors = sorted(model.tensors(), key=lambda each: -_storage(each).itemsize)  # so all align
+    tensors = sorted(_saved(model), key=lambda each: -_storage(each).itemsize)  # so all align
     header, end = {}, 0
     for stored, name in _named(tensors):
         start, end = end, end + math.prod(stored.shape) * _storage(stored).itemsize

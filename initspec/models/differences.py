@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from initspec.fill_plan import DTYPES
 from initspec.stream import as_float
 
+from .checking import STEPS
 from .plans import Plan, Row
 from .weights import logical
 
@@ -138,7 +140,8 @@ def _row(left: Plan, right: Plan, mine: Row, other: Row, weights: bool) -> list[
         if one != two
     ]
     if weights:
-        messages += _weights(_canonical(left, mine), _canonical(right, other))
+        rounding = _rounding(mine) + _rounding(other)
+        messages += _weights(_canonical(left, mine), _canonical(right, other), rounding)
     return [Difference(mine.path, message) for message in messages]
 
 
@@ -148,8 +151,15 @@ def _canonical(plan: Plan, row: Row) -> NDArray[Any]:
     return row.part.geometry.canonical(array).reshape(row.part.geometry.counts)
 
 
-def _weights(left: NDArray[Any], right: NDArray[Any]) -> list[str]:
-    wrong = ~((left == right) | (np.isnan(left) & np.isnan(right)))
+def _rounding(row: Row) -> float:
+    """How far a value may be off that is stored less by a shift; relative to 1."""
+    assert row.part is not None
+    return STEPS[row.stored.dtype] * abs(row.part.shift)
+
+
+def _weights(left: NDArray[Any], right: NDArray[Any], rounding: float) -> list[str]:
+    near = np.abs(left - right) <= rounding * np.maximum(1.0, np.abs(left))
+    wrong = ~(near | (left == right) | (np.isnan(left) & np.isnan(right)))
     if not wrong.any():
         return []
     gap = float(np.nanmax(np.abs(left - right)))
@@ -163,7 +173,7 @@ def _knobs(left: Plan, right: Plan) -> Iterator[Difference]:
     )
     for path, name in [key for key in mine if key in theirs]:
         one, two = mine[path, name], theirs[path, name]
-        if one != two:
+        if not math.isclose(one, two):
             yield Difference(path, f"{name} {one:g} became {two:g}: the function differs")
     for name in dict.fromkeys(name for _, name in (*mine, *theirs)):
         sides = [

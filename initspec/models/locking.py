@@ -19,8 +19,8 @@ from initspec import files, stream
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.fill_plan import DTYPES, FillPlan
 
-from .checking import Checked, Finding, check_knobs, check_plan
-from .plans import WRITE, Plan, Row
+from .checking import KNOB, Checked, Finding, check_knobs, check_plan
+from .plans import KEEP, WRITE, Plan, Row
 from .weights import drawn_digest
 
 __all__ = ["Lock", "Locked", "lock_plan", "read_lock", "verify_plan"]
@@ -152,6 +152,8 @@ def read_lock(path: str | PathLike[str]) -> Lock:
 def _of_tree(tree: Any) -> Lock:
     if tree["lock"] != FORMAT:
         raise InitspecValueError("lock", tree["lock"], f"format {FORMAT}")
+    if tree["stream"] != stream.VERSION:
+        raise InitspecValueError("stream", tree["stream"], stream.VERSION, "Upgrade initspec.")
     tensors = tuple(
         Locked(
             path=each["path"],
@@ -163,7 +165,10 @@ def _of_tree(tree: Any) -> Lock:
         )
         for each in tree.get("tensor", ())
     )
-    return Lock(stream.check_seed(tree["seed"]), tensors, tree["stream"])
+    paths = [tensor.path for tensor in tensors]
+    if len(set(paths)) < len(paths):
+        raise InitspecValueError("path", max(paths, key=paths.count), "every path once")
+    return Lock(stream.check_seed(tree["seed"]), tensors)
 
 
 def verify_plan(plan: Plan, lock: Lock, *, weights: bool = True) -> Checked:
@@ -188,8 +193,8 @@ def verify_plan(plan: Plan, lock: Lock, *, weights: bool = True) -> Checked:
     knobs = check_knobs(plan)
     if not weights:
         return Checked((*config, *knobs), ())
-    drawn = {row.path for row in _drawn(mine)}
-    found = (each for each in check_plan(mine).findings if each.path in drawn)
+    rows = {row.path for row in plan.rows if row.action != KEEP}
+    found = (each for each in check_plan(mine).findings if each.path in rows and each.kind != KNOB)
     return Checked((*(each for each in config if not each.passed), *found, *knobs), ())
 
 
@@ -214,4 +219,6 @@ def _difference(locked: Locked | None, fresh: Locked | None) -> str:
         return f"has the logical shape {fresh.shape}, {locked.shape} in the lock"
     if dict(locked.init) != dict(fresh.init):
         return f"is drawn by {dict(fresh.init)}, by {dict(locked.init)} in the lock"
+    if locked.std != fresh.std:
+        return f"has a std of {fresh.std:g}, {locked.std:g} in the lock"
     return "" if locked.sha256 == fresh.sha256 else "has another digest than in the lock"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Stored:
             read may differ by rounding.
         loaded: somebody marked it as read from a checkpoint: it is never written.
         buffer: no parameter: kept, unless its layer class is known and says what it holds.
+        persistent: whether a checkpoint of the framework holds it.
         aliases: other names of the same tensor, each with the parts it has under that name.
         problem: why it cannot be initialised at all (lazy, unbuilt, no memory), and what to do.
     """
@@ -52,6 +54,7 @@ class Stored:
     layer: str = ""
     trainable: bool = True
     buffer: bool = False
+    persistent: bool = True
     computed: bool = False
     loaded: bool = False
     aliases: tuple[tuple[str, tuple[Part, ...]], ...] = ()
@@ -83,15 +86,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Write:
-    """The pieces of one stored tensor; ``whole`` when together they cover all of it."""
+    """The pieces of one stored tensor."""
 
     stored: Stored
     pieces: tuple[Piece, ...]
 
     @property
-    def whole(self) -> bool:
-        """Whether no old value is left, so that none has to be read."""
-        return {id(piece.part) for piece in self.pieces} >= {id(p) for p in self.stored.parts}
+    def keeps(self) -> bool:
+        """Whether some of the old values stay, which then have to be there."""
+        written = sum(math.prod(piece.part.shape) for piece in self.pieces)
+        return written < math.prod(self.stored.shape)
 
 
 class Model(ABC):
@@ -144,8 +148,7 @@ def write_pieces(
             if piece.part.shift:
                 less = stream.as_float(region) - piece.part.shift
                 region[...] = stream.cast(less, write.stored.dtype)
-        for row in piece.part.zero_rows:
-            region[row] = 0
+        piece.part.clear(region)
 
 
 def _negate(region: NDArray[Any], dtype: str) -> None:

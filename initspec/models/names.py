@@ -250,20 +250,10 @@ def _split_axis(entry: Tensor, stack: Split | None, rank: int) -> int:
 
 
 def _stacked(slot: Slot, stack: Split, path: str, entry: Tensor) -> Slot:
-    """A layer's slot, with the axis of the stack before or between its own."""
-    axis = stack.axis
-    region = slot.region
-    if region and axis <= len(region):
-        region = (*region[:axis], slice(None), *region[axis:])
-    splits = tuple(replace(each, axis=each.axis + (each.axis >= axis)) for each in slot.splits)
-    return replace(
-        slot,
-        path=path,
-        role=entry.role or slot.role,
-        kind=entry.layer or slot.kind,
-        region=region,
-        splits=(stack, *splits),
-    )
+    """A layer's slot under an entry's name, with the axis of the stack."""
+    role, kind = entry.role or slot.role, entry.layer or slot.kind
+    slot = slot.stacked(stack.axis, stack.parts, stack.capture)
+    return replace(slot, path=path, role=role, kind=kind)
 
 
 class Ties:
@@ -284,10 +274,15 @@ class Ties:
 
     def apply(self, tensors: Sequence[Stored]) -> list[Stored]:
         """All parts under the paths they are tied to, with the role that the target has there."""
-        roles = {part.path: (part.role, part.kind) for each in tensors for part in each.all_parts}
+        every = [part for each in tensors for part in each.all_parts]
+        roles = {part.path: (part.role, part.kind) for part in every}
+        rows: dict[str, set[int]] = {}  # a padding index of one is one of all
+        for part in every:
+            rows.setdefault(self.target(part.path), set()).update(part.zero_rows)
 
         def tied(part: Part) -> Part:
             path = self.target(part.path)
+            part = replace(part, zero_rows=tuple(sorted(rows[path])))
             if path == part.path:
                 return part
             role, kind = roles.get(path, (part.role, part.kind))

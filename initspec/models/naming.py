@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ __all__ = ["how_to_name", "name_tensors"]
 def name_tensors(model: Model, config: Config, problems: Problems) -> list[Stored]:
     """The tensors of a model as the config calls them: named, then tied."""
     named = _named(with_kernels(model.tensors()), model.framework, config, problems)
+    _check_layers(model, config, problems)
     tied = Ties(config.tie).apply(with_kernels(named))
     for stored in tied:
         _check_ties(stored, problems)
@@ -52,10 +54,36 @@ def _named(
 
 
 def _check_ties(stored: Stored, problems: Problems) -> None:
+    own = [part.geometry.counts for part in stored.parts]
+    for name, parts in stored.aliases:
+        if own != [part.geometry.counts for part in parts]:
+            mine, theirs = (", ".join(p.path for p in each) for each in (stored.parts, parts))
+            expected = f"one tensor with the same parts under each name: {mine}; {theirs}"
+            advice = "Name its parts in [names] for both, with a split where it is fused."
+            problems.add(Problem(path=name, given=stored.name, expected=expected, advice=advice))
+            return
     for path, target in untied(stored):
         expected = f"a tie: it is one tensor with {target!r} in the model ({stored.name})"
         advice = f'Add to [tie]: "{path}" = "{target}"'
         problems.add(Problem(path=path, given=NOTHING, expected=expected, advice=advice))
+
+
+def _check_layers(model: Model, config: Config, problems: Problems) -> None:
+    """A class of the model's has every attribute that [layers] gives it."""
+    has: dict[str, set[str]] = {}
+    for stored in model.tensors():
+        names = [stored.name, *(name for name, _ in stored.aliases)]
+        leaves = {re.split(r"[./]", name)[-1] for name in names}
+        has.setdefault(stored.layer, set()).update(leaves)
+    for layer, attributes in config.layers.items():
+        for attribute in attributes:
+            known = has.get(layer)
+            if known is not None and attribute not in known and not set("./") & set(attribute):
+                file, line = config.place("layers", layer, attribute)
+                at = {"path": f'layers."{layer}"', "file": file, "line": line}
+                expected = f"a tensor of that layer: {', '.join(sorted(known))}"
+                advice = did_you_mean(attribute, known)
+                problems.add(Problem(given=attribute, expected=expected, advice=advice, **at))  # type: ignore[arg-type]
 
 
 def _check_tie_names(config: Config, tensors: Iterable[Stored], problems: Problems) -> None:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from initspec.draw import check_range
 from initspec.errors import InitspecError, InitspecValueError
 from initspec.fans import RULES
@@ -65,6 +67,7 @@ class Planner:
         self.problems = problems
         self._mains = _mains(tensors)
         self._rules = Rules(config.rules, self._mains.values())
+        self._broken = False  # a tensor is: then nobody knows which rules are dead
         self._made: dict[Any, Initializer] = {}
         self._laws: dict[str, tuple[Initializer, Law] | None] = {}
 
@@ -78,8 +81,11 @@ class Planner:
         self.problems.add(problem)
 
     def _of(self, stored: Stored) -> Iterator[Row]:
-        if stored.problem:
+        if stored.problem and not self._may_stay(stored):
+            self._broken = True
             self.problem(stored.name, stored.layer, f"what can be initialised: {stored.problem}")
+        elif stored.problem:
+            yield from self._stay(stored)
         elif stored.parts:
             yield from (self._row(stored, part) for part in stored.parts)
         else:
@@ -88,17 +94,28 @@ class Planner:
             note = "a buffer" if stored.buffer else "an unknown layer"
             yield Row(path=stored.name.replace(".", "/"), stored=stored, note=note)
 
+    def _may_stay(self, stored: Stored) -> bool:
+        """Whether a rule, or the config, leaves alone what could not be initialised anyway."""
+        decisions = [self._rules.decide(part.path) for part in stored.parts]
+        if self.config.unmatched == "keep" and not any(decisions):
+            return True
+        return bool(decisions) and all(each and each.rule.init.keeps for each in decisions)
+
+    def _stay(self, stored: Stored) -> Iterator[Row]:
+        paths = [part.path for part in stored.parts] or [stored.name.replace(".", "/")]
+        return (Row(path=path, stored=stored, note=stored.problem) for path in paths)
+
     def _unknown(self, stored: Stored) -> None:
         expected = f"a known layer; {stored.layer or 'a plain tree'} stores it: {stored.shape}"
         advice = how_to_name(stored, self.framework)
         self._unmatched(stored.name, stored.layer or NOTHING, expected, advice)
 
     def _row(self, stored: Stored, part: Part) -> Row:
-        if part.value is not None and not stored.loaded:
-            known = self._constant(part)
-            note = "its layer adds it to another, which is drawn"
-            return _drawn(stored, part, PINNED, known, note=note)
         decision = self._rules.decide(part.path)
+        stays = stored.loaded or (decision is not None and decision.rule.init.keeps)
+        if part.value is not None and not stays:
+            note = "its layer starts it so, and no rule decides it"
+            return _drawn(stored, part, PINNED, self._constant(part), note=note)
         if decision is None:
             expected = (
                 f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
@@ -107,7 +124,7 @@ class Planner:
             self._unmatched(part.path, NOTHING, expected, advice)
             return Row(path=part.path, stored=stored, part=part, note="no rule")
         found: dict[str, Any] = {"rule": decision.rule, "second": decision.second}
-        if decision.rule.init.keeps or stored.loaded:
+        if stays:
             note = "from a checkpoint" if stored.loaded else ""
             return Row(path=part.path, stored=stored, part=part, note=note, **found)
         made = self._law(part.path, decision)
@@ -146,10 +163,10 @@ class Planner:
     def _make(self, path: str, decision: Decision) -> tuple[Initializer, Law]:
         part, init = self._mains[path], decision.rule.init
         values = {
-            **self.config.vars,
             **fan_variables(part),
             **self._rules.counts[id(decision.rule)],
             **variables(decision.captures),
+            **self.config.vars,  # so that L may be said, where a model holds a part of the blocks
         }
         initializer = self._initializer(init, init.numbers(values))
         _check_inputs(initializer, part)
@@ -170,21 +187,33 @@ class Planner:
         try:
             if stored.dtype in DTYPES:
                 check_range(made.content, stored.dtype)
-            elif made.std or made.mean != int(made.mean):
-                self.problem(part.path, stored.dtype, "a floating-point tensor")
+            elif not _holds(stored.dtype, made):
+                expected = f"a tensor that can hold {made.formula}"
+                self.problem(part.path, stored.dtype, expected, "Keep it, or make it float32.")
         except InitspecError as error:
             self.problem(part.path, error.given, error.expected, error.advice)
 
     def finish(self) -> None:
         """Rules that decide nothing, and the error that tells everything."""
-        broken = any(stored.problem for stored in self.tensors)  # then nobody knows what is dead
-        for rule, reason in () if broken else self._rules.dead():
+        for rule, reason in () if self._broken else self._rules.dead():
             advice = f"Remove the rule, or set optional = true: {reason}"
             at = {"file": rule.source, "line": rule.line}
             self.problem(
                 f"rule {rule.name!r}", NOTHING, "a parameter that it decides", advice, **at
             )
         self.problems.raise_as(PlanError)
+
+
+def _holds(dtype: str, made: Law) -> bool:
+    """Whether a tensor of integers can hold a law's values: a whole constant in its range."""
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:  # of an accelerator's own, or a key of a generator
+        return False
+    if made.std or kind.kind not in "iub":
+        return False
+    low, high = (0, 1) if kind.kind == "b" else (np.iinfo(kind).min, np.iinfo(kind).max)
+    return made.mean == int(made.mean) and low <= made.mean <= high
 
 
 def _drawn(

@@ -18,7 +18,7 @@ from initspec.layout import SPATIAL, Geometry, Layout
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "ROLES", "Part", "Slot", "Split", "bind_slots"]
+__all__ = ["KINDS", "ROLES", "Part", "Slot", "Split", "bind_slots", "join", "spatial"]
 
 ROLES = (
     "kernel",
@@ -47,6 +47,20 @@ KINDS = (
     "other",
 )
 Region = tuple[int | slice, ...]
+
+
+def spatial(rank: int) -> str:
+    """The letters of a kernel's spatial axes: ``W``, ``HW``, ``DHW``; of other ranks none."""
+    return "DHW"[3 - rank :] if 0 <= rank <= 3 else ""
+
+
+def join(*pieces: str) -> str:
+    """A path of the pieces that are not empty.
+
+    >>> join("blocks/0", "", "kernel")
+    'blocks/0/kernel'
+    """
+    return "/".join(filter(None, pieces))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +110,9 @@ class Slot:
         flip: the layer applies the kernel with its spatial axes reversed.
         negate: names of the parts that the layer uses with the opposite sign.
         shift: what the layer adds to the stored values before use; they are less by so much.
-        value: the tensor's value, which no rule decides (the second of two biases that add).
-        zero_rows: rows of an embedding that are zero (a padding index).
+        value: what the layer starts it with, whatever the rules: the second of two biases that
+            add, a counter, the second matrix of a LoRA.
+        zero_rows: entries of an embedding's vocabulary that are zero (a padding index).
     """
 
     path: str
@@ -123,6 +138,15 @@ class Slot:
                 expected = f"one of {', '.join(known)}"
                 raise InitspecValueError(name, given, expected, did_you_mean(given, known))
 
+    def stacked(self, axis: int, parts: tuple[str, ...], capture: str) -> Slot:
+        """The same slot of a tensor with one axis more, along which layers are stacked."""
+        region = self.region
+        if region and axis <= len(region):
+            region = (*region[:axis], slice(None), *region[axis:])
+        own = (replace(each, axis=each.axis + (each.axis >= axis)) for each in self.splits)
+        stack = Split(axis=axis, parts=parts, capture=capture, stacked=True)
+        return replace(self, region=region, splits=(stack, *own))
+
     def parts(self, prefix: str, shape: tuple[int, ...]) -> Iterator[Part]:
         """The logical tensors that a stored tensor of this shape holds."""
         region = self.region + (slice(None),) * (len(shape) - len(self.region))
@@ -135,9 +159,8 @@ class Slot:
         )
         for labels, place in _regions(self.splits, region, shape):
             names = dict(labels)
-            path = self.path.format(**names)
             yield Part(
-                path=f"{prefix}/{path}" if prefix else path,
+                path=join(prefix, self.path.format(**names)),
                 role=self.role,
                 kind=self.kind,
                 layout=layout,
@@ -227,6 +250,12 @@ class Part:
         spatial = [i for i, axis in enumerate(axes) if all(f.letter in SPATIAL for f in axis)]
         step = [slice(None, None, -1) if i in spatial else slice(None) for i in range(region.ndim)]
         return region[tuple(step)]
+
+    def clear(self, region: NDArray[Any]) -> None:
+        """Set the rows that are zero in the part's own array, whichever of its axes counts them."""
+        rows = self.geometry.canonical(region)
+        for row in self.zero_rows:
+            rows[row] = 0
 
     def moved(self, path: str, **changes: Any) -> Part:
         """The same part under another canonical path."""

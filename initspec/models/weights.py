@@ -40,8 +40,7 @@ def drawn_digest(row: Row, key: Key) -> str:
     assert row.law is not None
     array = np.empty(row.part.shape, STORAGE["float32"])
     fill(FillPlan(row.part.geometry, row.law.content, (key,)), array, "float32")
-    for index in row.part.zero_rows:
-        array[index] = 0
+    row.part.clear(array)
     return logical_digest(array, row.part.geometry)
 
 

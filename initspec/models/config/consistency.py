@@ -12,6 +12,7 @@ from initspec.errors import InitspecError, did_you_mean
 from initspec.layout import Layout
 from initspec.models.slots import ROLES
 
+from .expressions import FUNCTIONS
 from .globs import Glob
 from .inits import SIZES, Init
 from .kinds import BAD
@@ -68,8 +69,18 @@ def _check_rules(rules: Sequence[tuple[int, Any]], variables: tuple[str, ...], a
         if rule.match == Match() and number != len(rules) - 1:
             expected = "a path, role or layer: no rule behind one for everything is reached"
             (at / number / "match").problem(NOTHING, expected, "Move the rule to the end.")
+        if isinstance(rule.match, Match):
+            _check_capture_names(rule.match.path, variables, at / number / "match" / "path")
         if isinstance(rule.init, Init) and isinstance(rule.match, Match):
             _check_names(rule.init, rule.match.path, variables, at / number / "init")
+
+
+def _check_capture_names(paths: Any, variables: tuple[str, ...], at: At) -> None:
+    """A capture with the name of something else would silently take its place in formulas."""
+    for path in paths if isinstance(paths, tuple) else ():
+        for name in Glob.parse(path).captures:
+            if name in (*SIZES, *FUNCTIONS, *variables, "L") or name.startswith("L_"):
+                at.problem(f"{{{name}}}", "a capture whose name formulas have no other use for")
 
 
 def _check_names(init: Init, paths: Any, variables: tuple[str, ...], at: At) -> None:

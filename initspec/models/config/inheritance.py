@@ -77,8 +77,10 @@ def _rules(lineage: Iterable[Config]) -> tuple[tuple[Rule, ...], Places]:
     """The rules of all, and where everything stands; behind a rule for all, no preset's rules."""
     rules: list[Rule] = []
     places: dict[Keys, Place] = {}
-    for config in lineage:
-        places = {**_moved(config.places, len(rules)), **places}
+    for number, config in enumerate(lineage):
+        found = _moved(config.places, len(rules))
+        # What has no place in the first config has none in another's file.
+        places = {**{keys: at for keys, at in found.items() if keys or not number}, **places}
         preset = config.source.startswith(PRESET)
         if not (preset and any(rule.match == Match() for rule in rules)):
             rules += [_adopted(rule, rules, preset) for rule in config.rules]
