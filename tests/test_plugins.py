@@ -162,6 +162,65 @@ def test_a_plugin_that_fails_is_named(tmp_path, text, reason):
     assert "odd-backend" in message
 
 
+LAYERS = """
+from initspec.models import Slot, Split
+
+parts = (Split(axis=0, parts=("gate", "up")),)
+LAYERS = {
+    "layers_of_mine.Gated": {
+        "w": Slot(path="{part}/kernel", role="kernel", layout="OI", kind="dense", splits=parts),
+        "b": (Slot(path="{part}/bias", role="bias", layout="O", kind="dense", splits=parts),),
+    }
+}
+BROKEN = {"layers_of_mine.Gated": {"w": "OI"}}
+"""
+USE_LAYERS = """
+import json, types
+import torch, initspec
+
+class Gated(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w, self.b = torch.nn.Parameter(torch.ones(6, 2)), torch.nn.Parameter(torch.ones(6))
+
+Gated.__module__ = "layers_of_mine"
+config = {"initspec": 1, "extends": "initspec:torch-defaults"}
+try:
+    print(json.dumps([row.path for row in initspec.plan(Gated(), config).rows]))
+except initspec.InitspecError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def describe(folder, distribution, value):
+    """A distribution that describes layers of torch."""
+    (folder / "layers_of_mine.py").write_text(LAYERS)
+    info = folder / f"{distribution}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[initspec.layouts]\nmine = {value}\n")
+
+
+def test_layers_of_third_parties_are_known_by_their_entry_point(tmp_path):
+    pytest.importorskip("torch")
+    assert "torch" in python(USE_LAYERS, tmp_path)  # nobody has told: the error names the layer
+    describe(tmp_path, "mine", "layers_of_mine:LAYERS")
+    assert python(USE_LAYERS, tmp_path) == [
+        f"{part}/{leaf}" for leaf in ("kernel", "bias") for part in ("gate", "up")
+    ]
+    describe(tmp_path, "rival", "layers_of_mine:LAYERS")
+    assert "one distribution to describe layers_of_mine.Gated" in python(USE_LAYERS, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["layers_of_mine:BROKEN", "layers_of_mine:NONE", "nowhere:L"])
+def test_a_broken_description_of_layers_is_named(tmp_path, value):
+    pytest.importorskip("torch")
+    describe(tmp_path, "mine", value)
+    message = python(USE_LAYERS, tmp_path)
+    assert value in message
+    assert "a mapping of layer classes" in message
+
+
 def test_an_unknown_name_suggests_a_plugin(plugin):
     code = """
 from initspec import registry

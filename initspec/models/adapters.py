@@ -72,19 +72,35 @@ def _subjects(model: Any) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=1)
-def plugin_layers() -> Mapping[str, Mapping[str, tuple[Slot, ...]]]:
+def plugin_layers() -> Layers:
     """The layers that other distributions describe.
 
     Raises:
-        BackendError: an entry point does not import, or is no mapping of slots.
+        BackendError: an entry point does not import, is no mapping of slots, or describes a class
+            that another one describes.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415
 
     found: dict[str, Mapping[str, tuple[Slot, ...]]] = {}
     for point in entry_points(group=GROUP):
         try:
-            found.update(point.load())
+            layers = {name: _slots(each) for name, each in point.load().items()}
         except Exception as error:  # a plugin may fail in any way while it is imported
             expected = f"a mapping of layer classes ({type(error).__name__}: {error})"
             raise BackendError(GROUP, point.value, expected, "Upgrade or uninstall it.") from error
+        for name in layers.keys() & found.keys():
+            expected = f"one distribution to describe {name}"
+            raise BackendError(GROUP, point.value, expected, "Uninstall all but one of them.")
+        found |= layers
     return found
+
+
+def _slots(attributes: Mapping[str, Slot | tuple[Slot, ...]]) -> dict[str, tuple[Slot, ...]]:
+    slots = {
+        name: (given,) if isinstance(given, Slot) else tuple(given)
+        for name, given in attributes.items()
+    }
+    for each in (slot for several in slots.values() for slot in several):
+        if not isinstance(each, Slot):
+            raise InitspecTypeError("slot", each, "an initspec.models.Slot")
+    return slots
