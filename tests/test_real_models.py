@@ -90,6 +90,9 @@ def test_what_came_from_a_checkpoint_is_never_written(tmp_path):
     assert [row.stored.name for row in rows if row.action == "write"] == ["score.weight"]
     changed = [n for n, p in model.named_parameters() if not torch.equal(p, before[n])]
     assert changed == ["score.weight"]
+    plan(
+        model, Config(rules=[Rule("head", path="score/kernel", init="zeros")])
+    )  # and needs no rule
 
 
 def keras_model(name):

@@ -112,26 +112,28 @@ class Planner:
 
     def _row(self, stored: Stored, part: Part) -> Row:
         decision = self._rules.decide(part.path)
-        stays = stored.loaded or (decision is not None and decision.rule.init.keeps)
-        if part.value is not None and not stays:
+        found: dict[str, Any] = {}
+        if decision is not None:
+            found = {"rule": decision.rule, "second": decision.second}
+        if stored.loaded or (decision is not None and decision.rule.init.keeps):
+            note = "from a checkpoint" if stored.loaded else ""
+            return Row(path=part.path, stored=stored, part=part, note=note, **found)
+        if part.value is not None:
             note = "its layer starts it so, and no rule decides it"
             return _drawn(stored, part, PINNED, self._constant(part), note=note)
         if decision is None:
-            expected = (
-                f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
-            )
-            advice = "Add a [[rule]], extend 'initspec:base', or set unmatched = \"keep\"."
-            self._unmatched(part.path, NOTHING, expected, advice)
-            return Row(path=part.path, stored=stored, part=part, note="no rule")
-        found: dict[str, Any] = {"rule": decision.rule, "second": decision.second}
-        if stays:
-            note = "from a checkpoint" if stored.loaded else ""
-            return Row(path=part.path, stored=stored, part=part, note=note, **found)
+            return self._ruleless(stored, part)
         made = self._law(part.path, decision)
         if made is None:
             return Row(path=part.path, stored=stored, part=part, **found)
         self._fits(stored, part, made[1])
         return _drawn(stored, part, WRITE, made, **found)
+
+    def _ruleless(self, stored: Stored, part: Part) -> Row:
+        expected = f"a rule for it (role {part.role}, layer {part.kind}, stored as {stored.name})"
+        advice = "Add a [[rule]], extend 'initspec:base', or set unmatched = \"keep\"."
+        self._unmatched(part.path, NOTHING, expected, advice)
+        return Row(path=part.path, stored=stored, part=part, note="no rule")
 
     def _constant(self, part: Part) -> tuple[Initializer, Law]:
         init = Initializer(distribution="constant", value=part.value or 0.0)
