@@ -213,6 +213,18 @@ def test_a_stack_of_fused_tensors():
     assert np.array_equal(model["w"][:, 1, 3:], wanted)
 
 
+def test_a_new_name_alone_changes_no_role():
+    torch = pytest.importorskip("torch")
+    model = torch.nn.ModuleDict({"wte": torch.nn.Embedding(4, 3)})
+    for entry, role in (
+        (Tensor(path="tok/kernel"), "embedding"),
+        (Tensor(path="tok/kernel", role="kernel", layer="dense"), "kernel"),
+    ):
+        given = Config(rules=[Rule("all", init="zeros")], names={"torch": {"wte.weight": entry}})
+        row = plan(model, given).rows[0]
+        assert (row.path, row.part.role) == ("tok/kernel", role)
+
+
 def test_an_entry_without_layout_needs_a_layer_that_knows():
     found = problems({"w": np.zeros((2, 2))}, config(names={"w": Tensor(path="fc/kernel")}))
     assert "expected a layout, since the tree does not tell one" in found[0]

@@ -86,8 +86,9 @@ class Names:
         """By the stored name, where an entry says what is stored; else part by part."""
         for key, glob, entry in self._entries:
             captures = glob.match(name.replace(".", "/"))
-            canonical = _any(glob, parts) or _stacks(glob, entry, stored)
-            if captures is not None and (entry.layout is not None or not canonical):
+            if captures is None:
+                continue
+            if entry.layout is not None or not (_any(glob, parts) or _stacks(glob, entry, stored)):
                 self._use(key)
                 return _named(stored, parts, entry, captures, key)
         if not parts:
@@ -153,8 +154,7 @@ def _named(
 
 def _moved(part: Part, entry: Tensor, captures: dict[str, str], key: str) -> Part:
     path = Glob.fill(entry.path or part.path, {**dict(part.labels), **captures}, key)
-    role, kind = entry.named_role or part.role, entry.layer or part.kind
-    return replace(part, path=path, role=role, kind=kind)
+    return replace(part, path=path, role=entry.role or part.role, kind=entry.layer or part.kind)
 
 
 def _slots(entry: Tensor, stored: Stored, captures: Mapping[str, str]) -> tuple[Slot, ...]:
