@@ -238,6 +238,8 @@ def test_configs_differ_in_words():
     assert "rule 'embeddings'.init.std: 0.02 became 0.03" in text
     assert "rules: another order" in text
     assert diff(config(), config()).same
+    with pytest.raises(initspec.InitspecTypeError, match="two plans, or two configs"):
+        diff(plan(tree(), config()), config())
 
 
 # --- models of torch: knobs, and tensors that are computed ----------------------------------------

@@ -449,3 +449,15 @@ def test_shardings_stay():
 def test_flax_is_imported_late():
     run = python("-c", "import initspec_jax, sys; assert 'flax' not in sys.modules")
     assert run.returncode == 0, run.stderr
+
+
+class Picky(nn.Module):
+    def __call__(self, x):
+        return x.shape[0] + x
+
+
+@pytest.mark.parametrize("inputs", [(), ("x",), (jnp.ones(()),)])
+def test_inputs_that_the_module_does_not_take(inputs):
+    with pytest.raises(InitspecValueError, match="whose init runs on these inputs") as told:
+        linen_model(Linen(Picky(), *inputs), {})
+    assert told.value.__cause__ is not None

@@ -352,6 +352,8 @@ def test_only_and_skip():
     assert model["emb"].any()
     assert model["b1"]["scale"].all()
     assert not model["b0"]["scale"].any()
+    with pytest.raises(initspec.InitspecTypeError, match="a glob of canonical paths"):
+        initspec.apply(tree(), config(), only=3)
     for keyword in ("only", "skip"):
         with pytest.raises(initspec.InitspecValueError, match="Did you mean 'tok/embedding'"):
             initspec.apply(tree(), config(), **{keyword: "tok/embeddin"})

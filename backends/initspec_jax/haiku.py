@@ -26,7 +26,7 @@ from .pytree import (
     find_slots,
     fits,
 )
-from .tree import dtype_name, is_abstract, is_leaf
+from .tree import dtype_name, is_abstract, is_leaf, tracing
 
 __all__ = ["Haiku", "HaikuModel", "haiku_model"]
 
@@ -159,7 +159,7 @@ class HaikuModel(TreeModel):
 
     def __init__(self, wrapper: Haiku, layers: Layers) -> None:
         self._init, self._layers, self._recorder = _Init(wrapper), layers, _Recorder()
-        with hk.intercept_methods(self._recorder):
+        with tracing(wrapper.transformed), hk.intercept_methods(self._recorder):
             made = jax.eval_shape(self._init, jax.random.PRNGKey(0), self._init.arrays())
         self._with_state = isinstance(made, tuple)
         params, state = made if self._with_state else (made, {})

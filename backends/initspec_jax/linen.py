@@ -18,7 +18,7 @@ from initspec.models.model import Knob, Layers, Model, Stored, Write
 
 from .linen_owners import Owners
 from .linen_trace import Path, Trace, flat_nodes, trace
-from .tree import check_leaf, dtype_name, is_abstract, is_leaf, make_leaf, read_leaf
+from .tree import check_leaf, dtype_name, is_abstract, is_leaf, make_leaf, read_leaf, tracing
 
 __all__ = ["Linen", "LinenModel", "linen_model"]
 
@@ -110,7 +110,8 @@ def linen_model(wrapper: Linen, layers: Layers) -> LinenModel:
     Raises:
         InitspecTypeError, InitspecValueError: the variables are not the module's.
     """
-    found = trace(lambda *arrays: wrapper.init(arrays), *wrapper.arrays)
+    with tracing(wrapper.module):
+        found = trace(lambda *arrays: wrapper.init(arrays), *wrapper.arrays)
     return LinenModel(wrapper, _merged(found.variables, wrapper.variables), found, layers)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 from jax.sharding import Sharding
 from numpy.typing import NDArray
 
-from initspec.errors import InitspecTypeError, InitspecValueError
+from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.fill_plan import check_dtype
 from initspec.models.model import Write, write_pieces
 from initspec_kernel import fill
@@ -25,9 +27,28 @@ __all__ = [
     "is_leaf",
     "make_leaf",
     "read_leaf",
+    "tracing",
 ]
 
 Leaf: TypeAlias = "jax.Array | NDArray[Any] | jax.ShapeDtypeStruct"
+
+
+@contextmanager
+def tracing(model: Any) -> Iterator[None]:
+    """An error of the user's code, run to see what it makes, says that this was done.
+
+    Raises:
+        InitspecValueError: in the place of any other, which is its cause.
+    """
+    try:
+        yield
+    except InitspecError:
+        raise
+    except Exception as error:  # a module may fail in any way
+        reason = str(error).partition("\n")[0]
+        expected = f"a model whose init runs on these inputs ({type(error).__name__}: {reason})"
+        advice = "Give it what the model is called with: arrays, or jax.ShapeDtypeStruct."
+        raise InitspecValueError("inputs", type(model), expected, advice) from error
 
 
 def is_leaf(value: Any) -> bool:

@@ -31,7 +31,8 @@ def resolve_config(config: Any) -> Config:
         config = Config.from_dict(config)
     if not isinstance(config, Config):
         expected = "a Config, the path of a file, a preset such as 'initspec:gpt2', or a dictionary"
-        raise InitspecTypeError("config", config, expected)
+        advice = "Of models, compare plans: plan(model, config)."
+        raise InitspecTypeError("config", type(config), expected, advice)
     return config.resolved()
 
 
@@ -206,4 +207,8 @@ def diff(left: Any, right: Any, *, weights: bool = True) -> Differences:
     """
     if isinstance(left, Plan) and isinstance(right, Plan):
         return diff_plans(left, right, weights=weights)
+    if isinstance(left, Plan) or isinstance(right, Plan):
+        raise InitspecTypeError(
+            "left, right", (type(left), type(right)), "two plans, or two configs"
+        )
     return diff_configs(resolve_config(left), resolve_config(right))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from initspec import stream
-from initspec.errors import InitspecValueError, did_you_mean
+from initspec.errors import InitspecTypeError, InitspecValueError, did_you_mean
 from initspec.fans import RULES
 from initspec.fill_plan import DTYPES, FillPlan
 from initspec.initializer import Initializer
@@ -148,6 +148,8 @@ def _fresh_seed() -> int:
 
 
 def _globs(name: str, given: str | Iterable[str]) -> list[Glob]:
+    if not isinstance(given, Iterable):
+        raise InitspecTypeError(name, given, "a glob of canonical paths, or several")
     return [Glob.parse(text, name) for text in ([given] if isinstance(given, str) else given)]
 
 
