@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tracemalloc
@@ -12,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cli_checks import runner
 
 import initspec
 from initspec import registry, terminal
-from initspec.cli import VERBS, main, make_parser, sample, table
+from initspec.cli import VERBS, make_parser, sample, table
 from initspec.initializer import Initializer
 from initspec.recipes import ALIASES, RECIPES
 
@@ -33,18 +33,7 @@ def _plain_terminal(monkeypatch):
 
 @pytest.fixture
 def call(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
-
-    def run(command):
-        words = shlex.split(command) if isinstance(command, str) else command
-        try:
-            code = main(words)
-        except SystemExit as exit:
-            code = exit.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return runner(capsys)
 
 
 @pytest.fixture

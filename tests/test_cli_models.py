@@ -1,7 +1,6 @@
 """The verbs for whole models: results on stdout, problems on stderr, 0, 1 and 2 as exit codes."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -9,9 +8,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import processes
 import pytest
+from cli_checks import runner
 
 from initspec import models
-from initspec.cli import main
 from initspec.cli.models import lock_file
 from initspec.models.config.reading import preset_names
 
@@ -93,15 +92,7 @@ def write(name, text):
 
 @pytest.fixture
 def call(capsys):
-    def run(command):
-        try:
-            code = main(shlex.split(command))
-        except SystemExit as exit:
-            code = exit.code
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return runner(capsys)
 
 
 @pytest.fixture

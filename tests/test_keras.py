@@ -4,16 +4,26 @@ Keras fixes its backend when it is imported, so this file and test_keras_saving.
 once more for each other backend.
 """
 
-import os
 import random
-import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from keras_checks import bound, built, dense, host, quiet, same
+from keras_checks import (
+    ACTIVE,
+    OTHERS,
+    assert_passed,
+    bound,
+    built,
+    dense,
+    host,
+    on_other_backends,
+    outer,
+    quiet,
+    same,
+)
 
 import initspec
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
@@ -22,10 +32,7 @@ from initspec_keras import KerasInitializer
 from initspec_keras import native as native_module
 
 layers = keras.layers
-ACTIVE = keras.backend.backend()
 FILES = (__file__, Path(__file__).with_name("test_keras_saving.py"))
-CHILD = "INITSPEC_TEST_KERAS_CHILD"
-OTHERS = sorted({"tensorflow", "jax", "torch", "numpy"} - {ACTIVE})
 he = initspec.he_normal
 
 pytestmark = quiet
@@ -34,27 +41,14 @@ trains = pytest.mark.skipif(ACTIVE == "numpy", reason="Keras does not train on N
 
 @pytest.fixture(scope="module")
 def runs():
-    """The files on each other backend, all at once."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
-    common = {**os.environ, CHILD: "1", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    started = {
-        name: subprocess.Popen(command, env={**common, "KERAS_BACKEND": name}, **pipes)
-        for name in OTHERS
-    }
-    yield started
-    for run in started.values():
-        run.kill()
-        run.wait()
-        run.stdout.close()
+    with on_other_backends(*FILES) as started:
+        yield started
 
 
-@pytest.mark.skipif(CHILD in os.environ, reason="the outer run starts these")
+@outer
 @pytest.mark.parametrize("name", OTHERS)
 def test_on_the_other_backends(name, runs):
-    output, _ = runs[name].communicate(timeout=300)
-    assert runs[name].returncode == 0, output
-    assert " passed" in output
+    assert_passed(runs[name])
 
 
 @pytest.fixture(autouse=True)

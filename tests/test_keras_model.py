@@ -5,9 +5,6 @@ for each other backend.
 """
 
 import math
-import os
-import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from keras_checks import host, quiet
+from keras_checks import ACTIVE, OTHERS, assert_passed, host, on_other_backends, outer, quiet
 from keras_rows import (
     ADAPTED,
     LAW,
@@ -39,37 +36,21 @@ from initspec.models.model import Piece, Write
 from initspec_keras.model import open_model
 
 layers = keras.layers
-ACTIVE = keras.backend.backend()
 FILES = (__file__, Path(__file__).with_name("test_keras_model_tree.py"))
-CHILD = "INITSPEC_TEST_KERAS_CHILD"
-OTHERS = sorted({"tensorflow", "jax", "torch", "numpy"} - {ACTIVE})
 
 pytestmark = quiet
 
 
 @pytest.fixture(scope="module")
 def runs():
-    """The files on each other backend, all at once."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *FILES]
-    common = {**os.environ, CHILD: "1", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    started = {
-        name: subprocess.Popen(command, env={**common, "KERAS_BACKEND": name}, **pipes)
-        for name in OTHERS
-    }
-    yield started
-    for run in started.values():
-        run.kill()
-        run.wait()
-        run.stdout.close()
+    with on_other_backends(*FILES) as started:
+        yield started
 
 
-@pytest.mark.skipif(CHILD in os.environ, reason="the outer run starts these")
+@outer
 @pytest.mark.parametrize("name", OTHERS)
 def test_on_the_other_backends(name, runs):
-    output, _ = runs[name].communicate(timeout=300)
-    assert runs[name].returncode == 0, output
-    assert " passed" in output
+    assert_passed(runs[name])
 
 
 @pytest.fixture(autouse=True)
