@@ -1,8 +1,12 @@
-"""Configs for tests: any that are well-formed."""
+"""Configs for tests: any that are well-formed, and one as a file and as typed objects."""
 
+import pytest
 from hypothesis import strategies as st
 
+import initspec
 from initspec.models.config import Config, Fused, Match, Rule, Stacked, Tensor
+from initspec.models.config.inits import Init
+from initspec.models.config.problems import ConfigError
 from initspec.models.slots import KINDS, ROLES
 
 # Any printable text, and what formats could take for something else.
@@ -105,3 +109,93 @@ CONFIGS = st.builds(
     ),
     knobs=st.dictionaries(st.just("norm_epsilon"), POSITIVE, max_size=1),
 )
+
+FORMATS = ("toml", "json", "yaml")
+TEXT = """\
+#:schema initspec-1.schema.json
+initspec  = 1
+stream    = "v1"                  # the pinned algorithm
+seed      = 20261121
+unmatched = "error"
+
+[[rule]]
+name  = "embeddings"
+match = { role = "embedding" }
+init  = { type = "normal", std = 0.02 }
+
+[[rule]]
+name  = "residual branch outputs"
+match = { path = "blocks/{i}/**/out/kernel" }
+init  = { type = "truncated_normal", std = "0.02 / sqrt(2 * L)", cut = 2, compensate = true }
+
+[[rule]]
+name  = "convolutions"
+match = { role = "kernel", layer = ["conv", "depthwise"], not = { path = "stem/**" } }
+init  = { type = "he_normal", mode = "fan_out", nonlinearity = "relu" }
+
+[[rule]]
+name  = "everything else"
+init  = "keep"
+
+[tie]
+"lm_head/kernel" = "tok/embedding"
+
+[names.torch]
+"ln.weight" = "ln/scale"
+"h.{i}.attn.c_attn.weight" = { path = "h/{i}/{part}/kernel", layout = "IO", split = { axis = "out", parts = ["query", "key"] } }
+
+[names.flax]
+"params/blocks/w" = { path = "blocks/{i}/kernel", stack = { axis = 0, capture = "i" } }
+
+[layers."package.Linear"]
+weight = { path = "kernel", layout = "OI" }
+
+[knobs]
+norm_epsilon = 1e-05
+"""  # noqa: E501  one statement
+OBJECTS = Config(
+    stream="v1",
+    seed=20261121,
+    unmatched="error",
+    rules=[
+        Rule("embeddings", role="embedding", init=initspec.normal(std=0.02)),
+        Rule(
+            "residual branch outputs",
+            path="blocks/{i}/**/out/kernel",
+            init={
+                "type": "truncated_normal",
+                "std": "0.02 / sqrt(2 * L)",
+                "cut": 2,
+                "compensate": True,
+            },
+        ),
+        Rule(
+            "convolutions",
+            match=Match(role="kernel", layer=["conv", "depthwise"], exclude=Match(path="stem/**")),
+            init=Init("he_normal", {"mode": "fan_out", "nonlinearity": "relu"}),
+        ),
+        Rule("everything else", init="keep"),
+    ],
+    tie={"lm_head/kernel": "tok/embedding"},
+    names={
+        "torch": {
+            "ln.weight": "ln/scale",
+            "h.{i}.attn.c_attn.weight": Tensor(
+                path="h/{i}/{part}/kernel",
+                layout="IO",
+                split=Fused(axis="out", parts=["query", "key"]),
+            ),
+        },
+        "flax": {
+            "params/blocks/w": Tensor(path="blocks/{i}/kernel", stack=Stacked(axis=0, capture="i"))
+        },
+    },
+    layers={"package.Linear": {"weight": Tensor(path="kernel", layout="OI")}},
+    knobs={"norm_epsilon": 1e-5},
+)
+
+
+def problems_of(make):
+    with pytest.raises(ConfigError) as caught:
+        make()
+    return [str(problem) for problem in caught.value.problems]
