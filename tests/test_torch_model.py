@@ -231,18 +231,19 @@ def test_a_parent_speaks_for_its_children_and_the_user_for_both():
     assert part.path == "net/out_proj/d/kernel"
 
 
+LAYER = Split(axis=0, parts=("0", "1"), capture="i", stacked=True)
+PACKED = Slot(
+    path="{i}/{part}",
+    role="kernel",
+    layout="WO",
+    splits=(LAYER, Split(axis=2, parts=("a", "b", "c"))),
+    flip=True,
+    negate=("b",),
+)
+
+
 def test_stacks_splits_flips_and_signs():
-    split = Split(axis=2, parts=("a", "b", "c"))
-    layer = Split(axis=0, parts=("0", "1"), capture="i", stacked=True)
-    slot = Slot(
-        path="{i}/{part}",
-        role="kernel",
-        layout="WO",
-        splits=(layer, split),
-        flip=True,
-        negate=("b",),
-    )
-    model = initialise(Packed(), layers={name_of(Packed): {"kernel": (slot,)}})
+    model = initialise(Packed(), layers={name_of(Packed): {"kernel": (PACKED,)}})
     stored = by_name(model)["kernel"]
     assert [part.path for part in stored.parts] == [f"{i}/{p}" for i in "01" for p in "abc"]
     for part in stored.parts:
@@ -437,20 +438,10 @@ def test_a_model_is_a_module(given):
 
 
 def test_other_devices_are_written_region_by_region(monkeypatch):
-    split = Split(axis=2, parts=("a", "b", "c"))
-    layer = Split(axis=0, parts=("0", "1"), capture="i", stacked=True)
-    slot = Slot(
-        path="{i}/{part}",
-        role="kernel",
-        layout="WO",
-        splits=(layer, split),
-        flip=True,
-        negate=("b",),
-    )
     centred = Slot(path="scale", role="scale", layout="O", kind="norm", shift=1.0)
     net = nn.ModuleList([Packed(), nn.LSTM(3, 5), nn.Embedding(5, 3, padding_idx=1)])
     net.extend([nn.BatchNorm1d(3), nn.LayerNorm(9), nn.LayerNorm(9).bfloat16()])
-    layers = {name_of(Packed): {"kernel": (slot,)}, name_of(nn.LayerNorm): {"weight": (centred,)}}
+    layers = {name_of(Packed): {"kernel": (PACKED,)}, name_of(nn.LayerNorm): {"weight": (centred,)}}
     expected = logical(initialise(net, layers=layers))
     for tensor in net.state_dict().values():
         tensor.fill_(7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,14 +15,12 @@ from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.fill_plan import FillPlan
 from initspec.initializer import Initializer
-from initspec_kernel import fill, key
+from initspec_kernel import aligned, fill, key
 
 from . import traced
 from .native import JaxInitializer, TracedSeed, check_fit
 
-__all__ = ["JaxBackend", "aligned", "host_bits"]
-
-_ALIGNMENT = 64  # bytes: so aligned, JAX takes host memory over as it is; else it copies
+__all__ = ["JaxBackend", "host_bits"]
 
 
 class JaxBackend(Backend):
@@ -77,14 +74,6 @@ class JaxBackend(Backend):
 def host_bits(array: NDArray[Any]) -> NDArray[Any]:
     """A view of bfloat16 as uint16; of another type the array itself."""
     return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """An empty array that starts where JAX wants its own to start."""
-    size = math.prod(shape) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 def _place(device: Any, shape: tuple[int, ...]) -> Sharding | None:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
 from initspec.fill_plan import check_dtype
 from initspec.models.model import Write, write_pieces
-from initspec_kernel import fill
+from initspec_kernel import aligned, fill
 
-from .backend import aligned, host_bits
+from .backend import host_bits
 
 __all__ = [
     "Leaf",

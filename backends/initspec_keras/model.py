@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +19,13 @@ from initspec.fill_plan import DTYPES, STORAGE
 from initspec.models.model import Knob, Layers, Model, Piece, Stored, Write, write_pieces
 from initspec.models.slots import Part, bind_slots, join
 from initspec.registry import get_backend
-from initspec_kernel import fill
+from initspec_kernel import aligned, fill
 
 from .layers import KINDS, NORMS, child_path, class_name, slots_of, waits
 from .native import VARIABLE
 
 __all__ = ["KerasModel", "open_model"]
 
-_ALIGNMENT = 64  # bytes: so aligned, TensorFlow and JAX take host memory over as it is
 _BUILD = "Call model.build(...) or call it on one batch, then open it."
 _PARTLY = "{} of {} variables are written, up to {!r}. Write again: that completes the model."
 _NUMBER = re.compile(r"_\d+$")
@@ -151,7 +149,7 @@ class KerasModel(Model):
     def _write(self, write: Write) -> None:
         stored = write.stored
         variable = self._find(stored.name)
-        host = _aligned(stored.shape, stored.dtype)
+        host = aligned(stored.shape, np.dtype(STORAGE.get(stored.dtype, stored.dtype)))
         if write.keeps:
             host[...] = self.read(stored.name)
         write_pieces(host, write, fill)
@@ -215,14 +213,6 @@ def _check_local(name: str, variable: Any) -> None:
 
 
 # --- from host memory to a tensor of Keras's backend --------------------------------------------
-
-
-def _aligned(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
-    """Empty host memory; bfloat16 as uint16."""
-    kind = np.dtype(STORAGE.get(dtype, dtype))
-    memory = np.empty(math.prod(shape) * kind.itemsize + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return np.ndarray(shape, kind, memory.data, start)
 
 
 def _tensor(host: NDArray[Any], dtype: str, old: Any) -> Any:

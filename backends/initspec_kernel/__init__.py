@@ -9,6 +9,7 @@ threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
     from initspec.fill_plan import FillPlan
 
-__all__ = ["HUGE_FROM", "KernelInfo", "fill", "info", "key", "prefer_huge_pages"]
+__all__ = ["HUGE_FROM", "KernelInfo", "aligned", "fill", "info", "key", "prefer_huge_pages"]
 
 _MODES = ("auto", "require", "off")
 _DTYPES = {"float32": 0, "float64": 1, "bfloat16": 2, "float16": 3, "uint32": 4}
 _KINDS = {"uniform": 0, "normal": 1, "truncated_normal": 2, "words": 3}
 _SHARED_FROM = 2**20  # bytes: a smaller tensor is done before a second thread has woken up
+_ALIGNMENT = 64  # bytes
 HUGE_FROM = 2**22  # bytes of a tensor for which huge pages pay; NumPy has the same bound
 _BOXES_PER_THREAD = 4  # so that one slow core does not keep the others waiting
 # A row is one number: one load, and its parts lie where the kernel's arithmetic needs them.
@@ -107,6 +109,17 @@ def key(seed: int, name: str) -> stream.Key:
     native.fill(*start, (w2, w1, 4 * w0), (0, 1, 0, 1, 0, 2))
     k0, k1 = words.tolist()
     return k0, k1
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """An empty array that starts where XLA and TensorFlow want their own to start.
+
+    JAX takes it over as it is, and would copy another; TensorFlow ends the process at one that is
+    aligned to less.
+    """
+    memory = np.empty(math.prod(shape) * dtype.itemsize + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return np.ndarray(shape, dtype, memory.data, start)
 
 
 def prefer_huge_pages(fresh: NDArray[Any]) -> None:

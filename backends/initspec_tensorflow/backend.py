@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -15,14 +14,13 @@ from initspec.backend import Backend
 from initspec.errors import InitspecTypeError, InitspecValueError
 from initspec.fill_plan import STORAGE, FillPlan, check_dtype
 from initspec.initializer import Initializer
-from initspec_kernel import fill, key
+from initspec_kernel import aligned, fill, key
 
 from . import graph
 from .native import TensorFlowInitializer
 
 __all__ = ["TensorFlowBackend"]
 
-_ALIGNMENT = 64  # bytes; TensorFlow ends the process at a tensor that is aligned to less
 _LOCAL = tf.DeviceSpec(job="localhost", replica=0, task=0)
 
 
@@ -91,10 +89,7 @@ class TensorFlowBackend(Backend):
 
 def _host_array(plan: FillPlan, dtype: str) -> NDArray[Any]:
     """The values in host memory that is aligned as TensorFlow needs it."""
-    kind = np.dtype(STORAGE[dtype])
-    memory = np.empty(math.prod(plan.shape) * kind.itemsize + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    array: NDArray[Any] = np.ndarray(plan.shape, kind, memory.data, start)
+    array = aligned(plan.shape, np.dtype(STORAGE[dtype]))
     fill(plan, array, dtype)
     return array
 

@@ -120,6 +120,7 @@ _TOKENS = (
     "dist_token",
     "distillation_token",
     "mask_token",
+    "masked_spec_embed",
     "reg_token",
     "register_tokens",
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 from initspec import files, stream
 from initspec.errors import InitspecError, InitspecTypeError, InitspecValueError
-from initspec.fill_plan import DTYPES, FillPlan
+from initspec.fill_plan import DTYPES
 
 from .checking import KNOB, Checked, Finding, check_knobs, check_plan
 from .plans import KEEP, WRITE, Plan, Row
@@ -119,14 +119,8 @@ def _locked(row: Row, seed: int) -> Locked:
         rule=row.rule.name,
         init={k: v for k, v in row.initializer.to_dict().items() if k != "initspec"},
         std=row.law.std,
-        sha256=drawn_digest(row, stream.key(seed, row.path)) if _exact(row) else "",
+        sha256=drawn_digest(row, stream.key(seed, row.path)) if row.exact else "",
     )
-
-
-def _exact(row: Row) -> bool:
-    assert row.part is not None
-    assert row.law is not None
-    return FillPlan(row.part.geometry, row.law.content, ()).promise == "bits"
 
 
 def read_lock(path: str | PathLike[str]) -> Lock:

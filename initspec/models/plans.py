@@ -57,6 +57,13 @@ class Row:
         found = RULES["true"](self.part.geometry)
         return found.fan_in, found.fan_out
 
+    @property
+    def exact(self) -> bool:
+        """Whether every bit of what is written is promised: not of orthogonal matrices."""
+        assert self.part is not None
+        assert self.law is not None
+        return FillPlan(self.part.geometry, self.law.content, ()).promise == "bits"
+
     def to_dict(self) -> dict[str, Any]:
         """The row as plain values."""
         part = self.part

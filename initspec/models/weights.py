@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,15 @@ def fill(plan: FillPlan, out: NDArray[Any], dtype: str) -> None:
 
 
 def expected(row: Row, key: Key, found: NDArray[Any]) -> NDArray[Any]:
-    """The stored tensor ``found``, copied, with the row's part as the plan would write it."""
-    copy = found.copy()
-    write_pieces(copy, Write(row.stored, (piece(row, key),)), fill)
-    return copy
+    """The row's region of a stored tensor as the plan would write it; ``found`` is what is there.
+
+    The region alone: a stack of many layers is not copied whole for each of them.
+    """
+    assert row.part is not None
+    region = found[(*row.part.region, ...)].copy()
+    alone = replace(row, part=replace(row.part, region=(slice(None),) * region.ndim))
+    write_pieces(region, Write(row.stored, (piece(alone, key),)), fill)
+    return region
 
 
 def drawn_digest(row: Row, key: Key) -> str:

@@ -8,6 +8,7 @@ A form is a frozen dataclass whose fields have a `key`: a kind of value and a de
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
@@ -46,7 +47,7 @@ BAD = _Bad()
 Schema = dict[str, Any]
 
 
-class Kind:
+class Kind(ABC):
     """A kind of value."""
 
     expected = "a value"
@@ -55,17 +56,17 @@ class Kind:
         """The form in which an object keeps what a caller of Python may write in several ways."""
         return value
 
+    @abstractmethod
     def read(self, value: Any, at: At) -> Any:
         """The value of a plain tree in normal form; `BAD`, and a problem, if it cannot be."""
-        raise NotImplementedError
 
     def plain(self, value: Any) -> Any:
         """The value as a plain tree; what is no such value stays, and `read` will refuse it."""
         return value
 
+    @abstractmethod
     def schema(self) -> Schema:
         """As JSON Schema."""
-        raise NotImplementedError
 
     def refuse(self, value: Any, at: At) -> Any:
         """Note that the value is none of this kind."""
